@@ -1,0 +1,262 @@
+package types
+
+import "fmt"
+
+// section sets p to a section's value; false where the table has none.
+func (t *ISF) section(name string) (*scanner, bool) {
+	at, ok := t.sections[name]
+	return &scanner{s: t.text, i: at}, ok
+}
+
+// decodeTypes reads base_types, enums and user_types.
+func (t *ISF) decodeTypes() (*builder, error) {
+	b := newBuilder()
+	steps := []struct {
+		name string
+		read func(p *scanner, b *builder, name string)
+	}{{"base_types", readBase}, {"enums", readEnum}, {"user_types", readUser}}
+	for _, step := range steps {
+		p, ok := t.section(step.name)
+		if !ok {
+			continue
+		}
+		p.object(func(name string) {
+			step.read(p, b, name)
+			if err := b.count(); err != nil {
+				p.fail("%v", err)
+			}
+		})
+		if p.err != nil {
+			return nil, fmt.Errorf("ISF table %s: %s: %w", t.file, step.name, p.err)
+		}
+	}
+	if err := b.finish(); err != nil {
+		return nil, fmt.Errorf("ISF table %s: %w", t.file, err)
+	}
+	return b, nil
+}
+
+// baseKind maps the kinds of base types that the schema knows. Unknown ones
+// read as unsigned integers: the size is what matters.
+func baseKind(kind string, signed bool) Kind {
+	switch kind {
+	case "void":
+		return KindVoid
+	case "float":
+		return KindFloat
+	case "char":
+		return KindChar
+	case "bool":
+		return KindBool
+	}
+	if signed {
+		return KindSigned
+	}
+	return KindInt
+}
+
+func readBase(p *scanner, b *builder, name string) {
+	var size uint32
+	var kind string
+	var signed bool
+	p.object(func(key string) {
+		switch key {
+		case "size":
+			size = p.uint(maxTypeSize)
+		case "kind":
+			kind = p.str()
+		case "signed":
+			signed = p.bool()
+		default:
+			p.skip()
+		}
+	})
+	t := b.named(b.base, name, KindVoid)
+	if b.define(t) {
+		t.Kind, t.Size = baseKind(kind, signed), size
+	}
+}
+
+func readEnum(p *scanner, b *builder, name string) {
+	t := b.named(b.enum, name, KindEnum)
+	if !b.define(t) {
+		p.skip()
+		return
+	}
+	t.Consts = map[string]int64{}
+	p.object(func(key string) {
+		switch key {
+		case "size":
+			t.Size = p.uint(8)
+		case "constants":
+			p.object(func(name string) {
+				t.Consts[name] = p.int()
+				if b.consts++; b.consts > maxConsts {
+					p.fail("more than %d constants", maxConsts)
+				}
+			})
+		default:
+			p.skip()
+		}
+	})
+}
+
+func readUser(p *scanner, b *builder, name string) {
+	t := b.named(b.user, name, KindStruct)
+	if !b.define(t) {
+		p.skip()
+		return
+	}
+	p.object(func(key string) {
+		switch key {
+		case "size":
+			t.Size = p.uint(maxTypeSize)
+		case "kind":
+			if p.str() == "union" {
+				t.Kind = KindUnion
+			} else {
+				t.Kind = KindStruct
+			}
+		case "fields":
+			p.object(func(name string) {
+				t.Fields = append(t.Fields, readField(p, b, name))
+				if b.fields++; b.fields > maxFields {
+					p.fail("more than %d fields", maxFields)
+				}
+			})
+		default:
+			p.skip()
+		}
+	})
+}
+
+func readField(p *scanner, b *builder, name string) Field {
+	f := Field{Name: name}
+	p.object(func(key string) {
+		switch key {
+		case "offset":
+			f.Offset = p.uint(maxTypeSize)
+		case "type":
+			var d descriptor
+			f.Type = readDescriptor(p, b, &d, 0)
+			f.BitPos, f.BitLen = d.bitPos, d.bitLen
+		default:
+			p.skip()
+		}
+	})
+	if f.Type == nil {
+		p.fail("field %s: type missing", clip(name))
+	}
+	return f
+}
+
+// descriptor is a type descriptor while its members come in, in any order.
+type descriptor struct {
+	kind, name     string
+	elem           *Type
+	count          uint32
+	bitPos, bitLen uint8
+}
+
+// readDescriptor reads how a field's type is put together. The kinds are those
+// of the schema: base, struct, union, class, enum, function, pointer, array,
+// bitfield.
+func readDescriptor(p *scanner, b *builder, d *descriptor, level int) *Type {
+	if level > maxTypeDepth {
+		p.fail("more than %d pointers and arrays in a type", maxTypeDepth)
+		return nil
+	}
+	p.object(func(key string) {
+		switch key {
+		case "kind":
+			d.kind = p.str()
+		case "name":
+			d.name = p.str()
+		case "subtype", "type":
+			if p.null() {
+				return
+			}
+			d.elem = readDescriptor(p, b, new(descriptor), level+1)
+		case "count":
+			d.count = p.uint(maxTypeSize)
+		case "bit_position":
+			d.bitPos = uint8(p.uint(63))
+		case "bit_length":
+			d.bitLen = uint8(p.uint(64))
+		default:
+			p.skip()
+		}
+	})
+	if p.err != nil {
+		return nil
+	}
+	t := d.build(b)
+	if t == nil {
+		p.fail("type of kind %q: unknown kind or subtype missing", clip(d.kind))
+	}
+	return t
+}
+
+// build gives the type that d describes, nil if it makes no sense.
+func (d *descriptor) build(b *builder) *Type {
+	switch d.kind {
+	case "base":
+		return b.named(b.base, d.name, KindVoid)
+	case "struct", "class":
+		return b.named(b.user, d.name, KindStruct)
+	case "union":
+		return b.named(b.user, d.name, KindUnion)
+	case "enum":
+		return b.named(b.enum, d.name, KindEnum)
+	case "function":
+		return b.named(b.base, "function", KindFunction)
+	case "pointer":
+		size := uint32(8)
+		if t := b.base["pointer"]; t != nil && t.Size > 0 && t.Size <= 8 {
+			size = t.Size // 4 in tables of 32-bit images
+		}
+		return b.pointer(d.elem, size)
+	case "array":
+		if d.elem != nil {
+			return b.array(d.elem, d.count)
+		}
+	case "bitfield":
+		if d.elem != nil && d.bitLen > 0 && int(d.bitPos)+int(d.bitLen) <= 64 {
+			return d.elem
+		}
+	}
+	return nil
+}
+
+// decodeSymbols reads the names. Addresses are relative to the image's base;
+// what lies beyond 4 GB or has no address is none of the image's names.
+func (t *ISF) decodeSymbols() (*Names, error) {
+	var names []string
+	var rvas []uint32
+	p, ok := t.section("symbols")
+	if !ok {
+		return NewNames("isf", nil, nil), nil
+	}
+	p.object(func(name string) {
+		address := int64(-1)
+		p.object(func(key string) {
+			if key == "address" {
+				address = p.int()
+				return
+			}
+			p.skip()
+		})
+		if address < 0 || address > 1<<32-1 || p.err != nil {
+			return
+		}
+		if len(names) == maxNames {
+			p.fail("more than %d names", maxNames)
+			return
+		}
+		names, rvas = append(names, name), append(rvas, uint32(address))
+	})
+	if p.err != nil {
+		return nil, fmt.Errorf("ISF table %s: symbols: %w", t.file, p.err)
+	}
+	return NewNames("isf", names, rvas), nil
+}
