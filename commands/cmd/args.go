@@ -1,0 +1,231 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"gokd/model/mem"
+)
+
+// ArgKind is how an argument is read.
+type ArgKind uint8
+
+// The kinds of arguments.
+const (
+	KindSwitch ArgKind = iota // present or not
+	KindAddr                  // an expression whose value is an address
+	KindFlags                 // an expression whose value is a bit mask
+	KindCount                 // a number, decimal unless 0x or 0n says otherwise
+	KindWord                  // a word, quotes removed
+	KindTag                   // a pool tag, a pattern, or 0x and a value
+	KindRest                  // the rest of the line as it stands
+)
+
+// Arg declares one argument.
+type Arg struct {
+	Name     string
+	Kind     ArgKind
+	Switch   string // "-v": the argument is given by this switch; else it is positional
+	Optional bool
+	Doc      string
+}
+
+// Args are the arguments of one run, read by their declarations.
+type Args struct {
+	Raw    string // the rest of the line as typed, spaces trimmed
+	values map[string]value
+}
+
+type value struct {
+	number uint64
+	text   string
+	quoted bool
+}
+
+// Has reports whether an argument was given.
+func (a Args) Has(name string) bool { _, ok := a.values[name]; return ok }
+
+// Uint gives the value of a number, or def where it was not given.
+func (a Args) Uint(name string, def uint64) uint64 {
+	if v, ok := a.values[name]; ok {
+		return v.number
+	}
+	return def
+}
+
+// Addr gives the value of an address; 0 where it was not given.
+func (a Args) Addr(name string) mem.VA { return mem.VA(a.Uint(name, 0)) }
+
+// Text gives a word as typed, without quotes; empty where it was not given.
+func (a Args) Text(name string) string { return a.values[name].text }
+
+// Quoted reports whether a word stood in quotes.
+func (a Args) Quoted(name string) bool { return a.values[name].quoted }
+
+// Evaluator works out an expression.
+type Evaluator interface {
+	Eval(ctx context.Context, expr string) (uint64, error)
+}
+
+type word struct {
+	text   string
+	quoted bool
+}
+
+// splitWords cuts a line at blanks outside double quotes; quotes are removed.
+// Inside quotes a backslash before a quote or a backslash keeps it.
+func splitWords(line string) ([]word, error) {
+	var words []word
+	for {
+		line = strings.TrimLeft(line, " \t")
+		if line == "" {
+			return words, nil
+		}
+		var w word
+		var err error
+		if w, line, err = nextWord(line); err != nil {
+			return nil, err
+		}
+		words = append(words, w)
+	}
+}
+
+func nextWord(line string) (w word, rest string, err error) {
+	var b strings.Builder
+	in := false
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == '"':
+			in, w.quoted = !in, true
+		case in && c == '\\' && i+1 < len(line) && (line[i+1] == '"' || line[i+1] == '\\'):
+			i++
+			b.WriteByte(line[i])
+		case !in && (c == ' ' || c == '\t'):
+			w.text = b.String()
+			return w, line[i:], nil
+		default:
+			b.WriteByte(c)
+		}
+	}
+	if in {
+		return w, "", fmt.Errorf("missing closing quote in %q", line)
+	}
+	w.text = b.String()
+	return w, "", nil
+}
+
+// parseArgs reads a line by the command's declarations: switches in any order,
+// positional arguments in theirs.
+func parseArgs(ctx context.Context, c *Command, line string, eval Evaluator) (Args, error) {
+	in := Args{Raw: strings.TrimSpace(line), values: map[string]value{}}
+	usage := func(format string, args ...any) (Args, error) {
+		return in, &UsageError{c, fmt.Sprintf(format, args...)}
+	}
+	var positional []Arg
+	for _, a := range c.Args {
+		if a.Switch == "" {
+			positional = append(positional, a)
+		}
+	}
+	if len(positional) > 0 && positional[0].Kind == KindRest {
+		if in.Raw == "" && !positional[0].Optional {
+			return usage("%s missing", positional[0].Name)
+		}
+		if in.Raw != "" {
+			in.values[positional[0].Name] = value{text: in.Raw}
+		}
+		return in, nil
+	}
+	words, err := splitWords(line)
+	if err != nil {
+		return usage("%v", err)
+	}
+	for len(words) > 0 {
+		w := words[0]
+		words = words[1:]
+		arg, joined, isSwitch := c.switchFor(w)
+		switch {
+		case isSwitch && arg.Kind == KindSwitch:
+			in.values[arg.Name] = value{number: 1}
+			continue
+		case isSwitch && joined != "":
+			w = word{text: joined}
+		case isSwitch:
+			if len(words) == 0 {
+				return usage("%s needs a value: %s", arg.Switch, arg.Doc)
+			}
+			w, words = words[0], words[1:]
+		case looksLikeSwitch(w):
+			return usage("unknown switch %s", w.text)
+		case len(positional) == 0:
+			return usage("unexpected argument %q", w.text)
+		default:
+			arg, positional = positional[0], positional[1:]
+		}
+		v, err := readArg(ctx, arg, w, eval)
+		if err != nil {
+			return usage("%s: %v", arg.Name, err)
+		}
+		in.values[arg.Name] = v
+	}
+	for _, a := range c.Args {
+		if !a.Optional && !in.Has(a.Name) {
+			return usage("%s missing: %s", a.Name, a.Doc)
+		}
+	}
+	return in, nil
+}
+
+// switchFor finds the switch a word spells; a numeric value may be joined to
+// it ("/t20").
+func (c *Command) switchFor(w word) (arg Arg, joined string, ok bool) {
+	if w.quoted || w.text == "" || w.text[0] != '-' && w.text[0] != '/' {
+		return Arg{}, "", false
+	}
+	for _, a := range c.Args {
+		if a.Switch != "" && strings.EqualFold(a.Switch[1:], w.text[1:]) {
+			return a, "", true
+		}
+	}
+	for _, a := range c.Args {
+		if a.Switch != "" && a.Kind == KindCount && len(w.text) > len(a.Switch) &&
+			strings.EqualFold(a.Switch[1:], w.text[1:len(a.Switch)]) && digit(w.text[len(a.Switch)]) {
+			return a, w.text[len(a.Switch):], true
+		}
+	}
+	return Arg{}, "", false
+}
+
+func digit(c byte) bool { return c >= '0' && c <= '9' }
+
+// looksLikeSwitch: "-v" is a switch, "-1" a number.
+func looksLikeSwitch(w word) bool {
+	return !w.quoted && len(w.text) > 1 && w.text[0] == '-' && !digit(w.text[1]) && w.text[1] != '('
+}
+
+func readArg(ctx context.Context, a Arg, w word, eval Evaluator) (value, error) {
+	v := value{text: w.text, quoted: w.quoted}
+	var err error
+	switch a.Kind {
+	case KindAddr, KindFlags:
+		if eval == nil {
+			return v, fmt.Errorf("no evaluator for %q", w.text)
+		}
+		v.number, err = eval.Eval(ctx, w.text)
+	case KindCount:
+		text, base := w.text, 10
+		switch {
+		case strings.HasPrefix(text, "0x"):
+			text, base = text[2:], 16
+		case strings.HasPrefix(text, "0n"):
+			text = text[2:]
+		}
+		v.number, err = strconv.ParseUint(text, base, 64)
+		if err != nil {
+			err = fmt.Errorf("%q is no number", w.text)
+		}
+	}
+	return v, err
+}

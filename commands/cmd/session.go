@@ -1,0 +1,273 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime/debug"
+	"strings"
+
+	"gokd/commands/report"
+	"gokd/model"
+)
+
+// Session is one debugging session: the target and the user's settings. It is
+// used from one goroutine.
+type Session struct {
+	Kernel   *model.Kernel // nil where no dump is open
+	Commands *Table
+	Out      *Output
+	Eval     Evaluator
+
+	CPU         int  // the current processor, ~N
+	KeepGoing   bool // a failing command does not stop a script
+	Interactive bool // commands come from a terminal
+	Quit        bool // q was typed
+	Failed      bool // a command failed
+
+	// Progress shows how far a long walk is; nil where nothing is shown. total
+	// is 0 where it is not known.
+	Progress func(what string, done, total uint64)
+	// OpenScript opens a command file; nil: files of the system.
+	OpenScript func(name string) (io.ReadCloser, error)
+
+	depth  int // scripts inside scripts
+	values map[any]any
+}
+
+// ErrNeed is the class of errors of a precondition that is not met.
+var ErrNeed = errors.New("not possible here")
+
+// Cached gives what a command keeps for the session under a key, made at the
+// first call.
+func Cached[T any](s *Session, key any, create func() (T, error)) (T, error) {
+	if v, ok := s.values[key].(T); ok {
+		return v, nil
+	}
+	v, err := create()
+	if err != nil {
+		return v, err
+	}
+	if s.values == nil {
+		s.values = map[any]any{}
+	}
+	s.values[key] = v
+	return v, nil
+}
+
+// Report tells progress where it is shown.
+func (s *Session) Report(what string, done, total uint64) {
+	if s.Progress != nil {
+		s.Progress(what, done, total)
+	}
+}
+
+// check tests the preconditions of a command.
+func (s *Session) check(c *Command) error {
+	switch {
+	case c.Needs >= NeedTarget && s.Kernel == nil:
+		return fmt.Errorf("%s: %w: no dump is open", c.Name, ErrNeed)
+	case c.Needs >= NeedKernel && s.Kernel.Source.Machine == model.MachineARM64:
+		return fmt.Errorf("%s: %w: ARM64 is not supported yet", c.Name, ErrNeed)
+	case c.Needs >= NeedKernel && s.Kernel.Types == nil:
+		k := s.Kernel
+		return fmt.Errorf("%s: %w: no layout of build %d fits this kernel; symbols are needed: %s, GUID %s, age %d",
+			c.Name, ErrNeed, k.Build, k.ID.PDB, k.ID.GUID, k.ID.Age)
+	}
+	return nil
+}
+
+// Execute runs a line: commands separated by semicolons. The first failing
+// command ends it, unless KeepGoing is set. Failures are shown as they happen
+// and returned joined.
+func (s *Session) Execute(ctx context.Context, line string) error {
+	var failed error
+	for line != "" && !s.Quit {
+		var one string
+		one, line = s.cut(line)
+		if one == "" {
+			continue
+		}
+		if err := s.one(ctx, one); err != nil {
+			s.Failed = true
+			failed = errors.Join(failed, err)
+			if !s.KeepGoing || ctx.Err() != nil {
+				break
+			}
+		}
+	}
+	return failed
+}
+
+// cut takes the first command off a line. A comment takes the rest of its line
+// ("*") or goes up to a semicolon ("$$"); a command that takes whole lines
+// takes semicolons too.
+func (s *Session) cut(line string) (one, rest string) {
+	line = strings.TrimLeft(line, " \t\r;")
+	if strings.HasPrefix(line, "*") {
+		return "", ""
+	}
+	if c, _, ok := s.Commands.Find(line); ok && c.Line {
+		return strings.TrimSpace(line), ""
+	}
+	in := false
+	end := len(line)
+	for i := 0; i < len(line); i++ {
+		if line[i] == '"' {
+			in = !in
+		}
+		if line[i] == ';' && !in {
+			end = i
+			break
+		}
+	}
+	one = strings.TrimSpace(line[:end])
+	if end < len(line) {
+		rest = line[end+1:]
+	}
+	if strings.HasPrefix(one, "$$") && !strings.HasPrefix(one, "$$>") {
+		return "", rest
+	}
+	return one, rest
+}
+
+// UnknownError says that no command has a name.
+type UnknownError struct {
+	Line    string
+	Similar []string
+}
+
+func (e *UnknownError) Error() string {
+	word, _ := cutWord(e.Line)
+	msg := fmt.Sprintf("Couldn't resolve '%s': no such command", word)
+	if strings.HasPrefix(word, "!") {
+		msg = "No export " + word[1:] + " found"
+	}
+	if len(e.Similar) > 0 {
+		msg += "; did you mean " + strings.Join(e.Similar, ", ") + "?"
+	}
+	return msg + " (.help lists the commands)"
+}
+
+// one runs one command: it finds it, checks its needs, reads its arguments,
+// and closes the answer with an end record whatever happens.
+func (s *Session) one(ctx context.Context, line string) (err error) {
+	c, rest, ok := s.Commands.Find(line)
+	name := line
+	if ok {
+		name = c.Name
+	} else {
+		name, rest = cutWord(line)
+	}
+	s.Out.Begin(name, strings.TrimSpace(rest))
+	defer func() {
+		if s.Out.End(err) != nil && err == nil {
+			err = errors.New("the output can't be written")
+		}
+	}()
+	if !ok {
+		return &UnknownError{line, s.Commands.Similar(name, 3)}
+	}
+	if err := s.check(c); err != nil {
+		return err
+	}
+	in, err := parseArgs(ctx, c, rest, s.Eval)
+	if err != nil {
+		return err
+	}
+	return s.run(ctx, c, in)
+}
+
+// run is the one place that recovers: a bug in a command is reported with its
+// stack and does not end the session.
+func (s *Session) run(ctx context.Context, c *Command, in Args) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%s: internal error: %v\n%s", c.Name, r, debug.Stack())
+		}
+	}()
+	err = c.Run(ctx, s, in, s.Out)
+	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+		err = ErrInterrupted
+	}
+	return err
+}
+
+// ErrInterrupted ends a command that the user interrupted.
+var ErrInterrupted = errors.New("interrupted")
+
+// MaxScriptDepth limits scripts that run scripts.
+const MaxScriptDepth = 32
+
+// maxScriptSize limits a command file in bytes.
+const maxScriptSize = 16 << 20
+
+// ScriptError says where in a command file a command failed.
+type ScriptError struct {
+	File string
+	Line int
+	Err  error
+}
+
+func (e *ScriptError) Error() string { return fmt.Sprintf("%s:%d: %v", e.File, e.Line, e.Err) }
+
+// Unwrap gives the failure.
+func (e *ScriptError) Unwrap() error { return e.Err }
+
+// RunFile runs the commands of a file, line by line. With joined true the
+// lines are taken as one, as $$>< does, so that a command may span lines.
+func (s *Session) RunFile(ctx context.Context, name string, echo bool) error {
+	if s.depth >= MaxScriptDepth {
+		return fmt.Errorf("%s: scripts run scripts more than %d deep", name, MaxScriptDepth)
+	}
+	s.depth++
+	defer func() { s.depth-- }()
+	open := s.OpenScript
+	if open == nil {
+		open = func(name string) (io.ReadCloser, error) { return os.Open(name) }
+	}
+	f, err := open(name)
+	if err != nil {
+		return fmt.Errorf("command file: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxScriptSize+1))
+	if err != nil {
+		return fmt.Errorf("command file %s: %w", name, err)
+	}
+	if len(b) > maxScriptSize {
+		return fmt.Errorf("command file %s: larger than %d bytes", name, maxScriptSize)
+	}
+	return s.runLines(ctx, name, string(b), echo)
+}
+
+func (s *Session) runLines(ctx context.Context, name, text string, echo bool) error {
+	text = strings.TrimPrefix(text, "\ufeff")
+	var failed error
+	for n, line := range strings.Split(text, "\n") {
+		if s.Quit || ctx.Err() != nil {
+			break
+		}
+		line = strings.TrimRight(line, "\r")
+		if echo && strings.TrimSpace(line) != "" {
+			s.Out.Echo(s.Prompt() + line)
+		}
+		if err := s.Execute(ctx, line); err != nil {
+			failed = errors.Join(failed, &ScriptError{name, n + 1, err})
+			if !s.KeepGoing {
+				return failed
+			}
+		}
+	}
+	return failed
+}
+
+// Prompt gives kd's prompt: "2: kd> ", or "kd> " with one processor.
+func (s *Session) Prompt() string {
+	if s.Kernel != nil && s.Kernel.Source.Processors > 1 {
+		return fmt.Sprintf("%d: kd> ", s.CPU)
+	}
+	return "kd> "
+}

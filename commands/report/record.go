@@ -1,0 +1,238 @@
+// Package report turns what commands find out into text or JSON.
+//
+// Commands emit records; a Sink renders them: as kd prints them, as one JSON
+// object per line, or into memory for tests. It is the only package that knows
+// colours. It knows no kernel and no command.
+package report
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Record is one thing that a command found.
+type Record interface {
+	// Type is the record's stable name in JSON: "thread", "resource".
+	Type() string
+	// WriteText writes the record as kd would print it.
+	WriteText(p *Printer)
+}
+
+// TextOnly is implemented by records that only text output shows, such as
+// headings and progress lines of the classic layouts.
+type TextOnly interface{ TextOnly() }
+
+// OwnLine is implemented by text-only records that kd would not print; they
+// vanish under .kdonly 1.
+type OwnLine interface{ OwnLine() }
+
+// Sink takes the records of a command.
+type Sink interface{ Emit(Record) error }
+
+// Text is a piece of classic layout without a record of its own.
+type Text string
+
+// Textf formats a piece of classic layout. Strings from a dump are made safe.
+func Textf(format string, args ...any) Text { return Text(Sprintf(format, args...)) }
+
+// Type names the record.
+func (Text) Type() string { return "text" }
+
+// TextOnly marks it.
+func (Text) TextOnly() {}
+
+// WriteText writes it as it stands, with control bytes other than newline and
+// tab escaped.
+func (t Text) WriteText(p *Printer) { p.raw(Layout(string(t))) }
+
+// Note is a line of our own after kd's answer.
+type Note string
+
+// Notef formats a line of our own. Strings from a dump are made safe.
+func Notef(format string, args ...any) Note { return Note(Sprintf(format, args...)) }
+
+// Type names the record.
+func (Note) Type() string { return "note" }
+
+// MarshalJSON gives the note as an object with its text.
+func (n Note) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Text string `json:"text"`
+	}{string(n)})
+}
+
+// OwnLine marks it.
+func (Note) OwnLine() {}
+
+// WriteText writes the note on lines of its own.
+func (n Note) WriteText(p *Printer) { p.Own("%s\n", Text(n)) }
+
+// Addr is a 64-bit address or mask; in JSON a string "0x...".
+type Addr uint64
+
+// MarshalJSON gives "0x1f"; zero is "0x0".
+func (a Addr) MarshalJSON() ([]byte, error) { return fmt.Appendf(nil, `"%#x"`, uint64(a)), nil }
+
+// String gives 16 hex digits, as kd prints a pointer.
+func (a Addr) String() string { return fmt.Sprintf("%016x", uint64(a)) }
+
+// Tick gives the address with kd's back-tick in the middle.
+func (a Addr) Tick() string { return fmt.Sprintf("%08x`%08x", uint64(a)>>32, uint64(a)&0xffffffff) }
+
+// Missing says, per field of a record, why its value is null.
+type Missing map[string]string
+
+// Set notes why a field is missing; a nil error notes nothing. The first
+// reason stays.
+func (m *Missing) Set(field string, err error) {
+	if err == nil {
+		return
+	}
+	if *m == nil {
+		*m = Missing{}
+	}
+	if _, ok := (*m)[field]; !ok {
+		(*m)[field] = err.Error()
+	}
+}
+
+// End closes the answer of one command.
+type End struct {
+	OK        bool    `json:"ok"`
+	Skipped   int     `json:"skipped"`
+	ElapsedMS float64 `json:"elapsed_ms"`
+	Error     string  `json:"error,omitempty"`
+}
+
+// Type names the record.
+func (End) Type() string { return "end" }
+
+// WriteText writes nothing: text shows errors as the prompt does.
+func (End) WriteText(*Printer) {}
+
+// Skipper is implemented by summary records that know how many items the walk
+// behind them could not read; the sum stands in the end record.
+type Skipper interface{ SkippedItems() int }
+
+// JSON writes records as one object per line.
+type JSON struct {
+	mu sync.Mutex
+	w  io.Writer
+
+	command, args string
+	skipped       int
+	start         time.Time
+}
+
+// NewJSON gives a sink that writes to w.
+func NewJSON(w io.Writer) *JSON { return &JSON{w: w} }
+
+// Begin starts the answer of a command.
+func (j *JSON) Begin(command, args string) {
+	j.command, j.args, j.skipped, j.start = command, args, 0, time.Now()
+}
+
+// Emit writes one record; text-only ones are left out.
+func (j *JSON) Emit(r Record) error {
+	if _, ok := r.(TextOnly); ok {
+		return nil
+	}
+	if s, ok := r.(Skipper); ok {
+		j.skipped += s.SkippedItems()
+	}
+	line, err := Marshal(j.command, j.args, r)
+	if err != nil {
+		return err
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	_, err = j.w.Write(line)
+	return err
+}
+
+// End writes the end record of the command.
+func (j *JSON) End(failure error) error {
+	e := End{OK: failure == nil, Skipped: j.skipped}
+	e.ElapsedMS = float64(time.Since(j.start).Microseconds()) / 1000
+	if failure != nil {
+		e.Error = failure.Error()
+	}
+	return j.Emit(e)
+}
+
+// Marshal gives the JSON line of a record: the command, its arguments, the
+// record's type, then the record's own fields. Control characters, DEL and C1
+// are escaped.
+func Marshal(command, args string, r Record) ([]byte, error) {
+	head, err := encode(struct {
+		Command string `json:"command"`
+		Args    string `json:"args"`
+		Record  string `json:"record"`
+	}{command, args, r.Type()})
+	if err != nil {
+		return nil, err
+	}
+	body, err := encode(r)
+	if err != nil {
+		return nil, err
+	}
+	if len(body) < 2 || body[0] != '{' {
+		return nil, fmt.Errorf("record %s is no JSON object", r.Type())
+	}
+	line := head[:len(head)-1]
+	if len(body) > 2 {
+		line = append(line, ',')
+	}
+	return append(append(line, body[1:]...), '\n'), nil
+}
+
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return escapeJSON(bytes.TrimRight(b.Bytes(), "\n")), nil
+}
+
+// escapeJSON spells DEL and the C1 controls as \u00XX; outside strings neither
+// can occur. encoding/json does the C0 controls itself.
+func escapeJSON(b []byte) []byte {
+	if !bytes.ContainsAny(b, "\u007f\u0080\u0081\u0082\u0083\u0084\u0085\u0086\u0087\u0088\u0089\u008a\u008b\u008c\u008d\u008e\u008f\u0090\u0091\u0092\u0093\u0094\u0095\u0096\u0097\u0098\u0099\u009a\u009b\u009c\u009d\u009e\u009f") {
+		return b
+	}
+	var out []byte
+	for _, r := range string(b) {
+		if r >= 0x7f && r <= 0x9f {
+			out = fmt.Appendf(out, `\u%04x`, r)
+			continue
+		}
+		out = append(out, string(r)...)
+	}
+	return out
+}
+
+// Recorder keeps records, for tests.
+type Recorder struct{ Records []Record }
+
+// Emit keeps the record.
+func (r *Recorder) Emit(rec Record) error {
+	r.Records = append(r.Records, rec)
+	return nil
+}
+
+// Latin1 gives the bytes of a narrow string from a dump as the characters of
+// the same numbers, so that none is lost.
+func Latin1(b []byte) string {
+	var s strings.Builder
+	for _, c := range b {
+		s.WriteRune(rune(c))
+	}
+	return s.String()
+}

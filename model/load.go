@@ -1,0 +1,282 @@
+package model
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"gokd/model/mem"
+	"gokd/model/types"
+)
+
+// Load makes a kernel of a dump, in stages; each later stage uses what the
+// earlier ones found and does without what they did not. It fails only where
+// there is no memory at all; what is missing else stands in Warnings.
+func Load(ctx context.Context, src Source) (*Kernel, error) {
+	k := &Kernel{Source: src, Build: src.Build, Modules: &Modules{}}
+	k.Warnings = append(k.Warnings, src.Warnings...)
+
+	// Stage 1: an address space, from the page tables that the header names or
+	// from captured blocks.
+	switch {
+	case src.Physical != nil:
+		k.Space = mem.NewX64(src.Physical, src.DTB)
+	case src.Virtual != nil:
+		k.Space = mem.NewFlat(src.Virtual)
+	default:
+		return nil, fmt.Errorf("%s: the dump holds no memory", src.Name)
+	}
+
+	// Without the hardware's page-table format nothing else can be found.
+	if src.Machine != MachineX64 {
+		k.loadTriageOnly(ctx)
+		return k, nil
+	}
+
+	// Stage 2: the kernel image. A plain debugger data block names its base;
+	// where the block is encoded, the first module of the loader's list does.
+	if err := k.loadDebugData(); err != nil {
+		k.findBase()
+		k.identify(ctx)
+		if err = k.loadDebugData(); err != nil {
+			k.warn("%v", err)
+		}
+	} else {
+		k.findBase()
+		k.identify(ctx)
+	}
+	if k.Base == 0 {
+		k.warn("the kernel image was not found: neither the debugger data block nor the module list can be read")
+	}
+
+	// Stage 3: structures at fixed places of a triage dump become readable at
+	// the addresses they were copied from.
+	k.placeCopies()
+
+	// Stage 4: layouts, proved against the dump where they are not exact.
+	k.loadLayouts(ctx)
+
+	// Stage 5: how non-present page-table entries are written. It follows the
+	// update level of the kernel, not its build.
+	k.loadSoftPTE()
+
+	// Stage 6: processors, clocks, modules.
+	k.Processors = k.readProcessors()
+	k.loadContexts()
+	k.loadTime()
+	k.loadModules(ctx)
+
+	// Stage 7: session space (win32k) is mapped only in processes of a session.
+	k.loadSession(ctx)
+
+	// Stage 8: image files stand in for read-only sections that the dump lacks.
+	k.loadImages(ctx)
+	return k, nil
+}
+
+// loadTriageOnly lists what needs no layout, for machines whose structures are
+// not known here.
+func (k *Kernel) loadTriageOnly(ctx context.Context) {
+	if d, err := k.Space.Bytes(k.Source.DebugData, int(debugMaxSize)); k.Source.Physical == nil && (err == nil || len(d) > 0) {
+		if k.Debug, err = parseDebugData(d, k.Source.DebugData); err == nil {
+			base, _ := k.Debug.Field(DebugKernBase)
+			k.Base = mem.VA(base)
+		}
+	}
+	if k.Source.Physical == nil {
+		k.loadModules(ctx)
+	}
+}
+
+// findBase finds the kernel image's base: the debugger data block, else the
+// first entry of the module list, which is always the kernel.
+func (k *Kernel) findBase() {
+	if base, ok := k.Debug.Field(DebugKernBase); ok {
+		k.Base = mem.VA(base)
+		return
+	}
+	if t := k.Source.Crash.Triage; t != nil && len(t.Drivers) > 0 && kernelImage(baseName(t.Drivers[0].Path)) {
+		k.Base = t.Drivers[0].Base
+		return
+	}
+	if first, err := k.Space.Pointer(k.Source.LoadedModules); err == nil {
+		if base, err := k.Space.Pointer(first + ldrDllBase); err == nil && k.isImage(base) {
+			k.Base = base
+			return
+		}
+	}
+	// The list head is a variable of the kernel itself: its image starts at a
+	// page below that holds a PE header.
+	k.Base = k.imageBelow(k.Source.LoadedModules)
+}
+
+// maxKernelImage is more than any kernel image measures.
+const maxKernelImage = 64 << 20
+
+func (k *Kernel) imageBelow(at mem.VA) mem.VA {
+	if at == 0 {
+		return 0
+	}
+	for page := at.Page(); uint64(at-page) < maxKernelImage && page < at+1; page -= mem.PageSize {
+		if k.isImage(page) {
+			return page
+		}
+	}
+	return 0
+}
+
+// isImage reports whether a page starts with a PE header.
+func (k *Kernel) isImage(at mem.VA) bool {
+	var dos [0x40]byte
+	if _, err := k.Space.ReadVirtual(dos[:], at); err != nil || dos[0] != 'M' || dos[1] != 'Z' {
+		return false
+	}
+	lfanew := binary.LittleEndian.Uint32(dos[0x3c:])
+	if lfanew < 0x40 || lfanew > 0x800 {
+		return false
+	}
+	sig, err := k.Space.Uint32(at + mem.VA(lfanew))
+	return err == nil && sig == 0x4550 // "PE\0\0"
+}
+
+// identify finds the GUID and age of the kernel image and what is known under
+// them: types and symbols from a table, embedded addresses.
+func (k *Kernel) identify(ctx context.Context) {
+	if k.Base == 0 {
+		return
+	}
+	k.ID = types.ImageID{Name: "ntoskrnl.exe"}
+	if img, err := types.ParseImage(k.Space.ReaderAt(k.Base, maxKernelImage)); img != nil {
+		k.ID.PDB, k.ID.GUID, k.ID.Age = img.PDB, img.GUID, img.Age
+		k.ID.Timestamp, k.ID.Size = img.Timestamp, img.SizeOfImage
+	} else if k.Source.Physical != nil {
+		k.warn("kernel image at %#x: %v", uint64(k.Base), err)
+	}
+	if k.ID.Zero() {
+		k.identifyByAddresses()
+	}
+	if k.ID.Zero() {
+		return
+	}
+	if _, g, ok := types.EmbeddedByGUID(k.ID.GUID, k.ID.Age); ok {
+		k.globals = g
+	}
+	if k.Source.Symbols == nil {
+		return
+	}
+	store, syms, err := k.Source.Symbols.Resolve(ctx, k.ID)
+	if err != nil {
+		return // lm and the banner tell which kind of symbols a module has
+	}
+	k.symbols = syms
+	if store != nil {
+		k.Types = store
+	}
+}
+
+// loadSoftPTE decides the generation of software page-table entries: the type
+// tables of updated kernels have _MMPTE_SOFTWARE.SwizzleBit.
+func (k *Kernel) loadSoftPTE() {
+	if k.Types == nil || !k.Space.Paged() {
+		return
+	}
+	t, err := k.Types.Type("_MMPTE_SOFTWARE")
+	if err != nil {
+		return
+	}
+	soft := mem.SoftPTE{}
+	if _, ok := t.Field("SwizzleBit"); ok {
+		soft.Swizzled = true
+		soft.InvalidMask = k.invalidPteMask()
+	}
+	k.Space.SetSoftPTE(soft)
+}
+
+// invalidPteMask reads the mask where its place is known: MiInvalidPteMask up
+// to 9600, MiState.Hardware.InvalidPteMask later. 0 where it is not.
+func (k *Kernel) invalidPteMask() uint64 {
+	at, err := k.Global("MiInvalidPteMask")
+	if err != nil {
+		var off uint32
+		if at, err = k.Global("MiState"); err != nil {
+			return 0
+		}
+		if off, err = OffsetOf(k.Types, "_MI_SYSTEM_INFORMATION", "Hardware", "InvalidPteMask"); err != nil {
+			return 0
+		}
+		at += mem.VA(off)
+	}
+	mask, err := k.Space.Uint64(at)
+	// A mask flips physical address bits only; anything else is no mask.
+	if err != nil || mask&^0x000ffffffffff000 != 0 {
+		return 0
+	}
+	return mask
+}
+
+// Fields of KUSER_SHARED_DATA (ntddk.h), mapped at one address on every x64
+// machine.
+const (
+	SharedUserData         mem.VA = 0xfffff78000000000
+	sharedTickMultiplier          = 0x4
+	sharedTickCount               = 0x320
+	sharedProductType             = 0x264
+	sharedNtBuildNumber           = 0x260
+	ticksFixedPointDivisor        = 1 << 24
+)
+
+// loadTime reads the clocks. The length of a tick is KeMaximumIncrement;
+// without that symbol it is worked out from TickCountMultiplier, milliseconds
+// per tick in 8.24 fixed point, which the kernel computes from it.
+func (k *Kernel) loadTime() {
+	ticks, err := k.Space.Uint64(SharedUserData + sharedTickCount)
+	if err != nil {
+		k.Time.Err = fmt.Errorf("KUSER_SHARED_DATA.TickCount: %w", err)
+	}
+	k.Time.Ticks = ticks
+	if inc, err := k.Global32("KeMaximumIncrement"); err == nil && saneIncrement(inc) {
+		k.Time.Increment = inc
+		return
+	}
+	mult, err := k.Space.Uint32(SharedUserData + sharedTickMultiplier)
+	if err == nil {
+		inc := (uint64(mult)*10000 + ticksFixedPointDivisor - 1) / ticksFixedPointDivisor
+		if saneIncrement(uint32(inc)) {
+			k.Time.Increment = uint32(inc)
+			return
+		}
+	}
+	if inc, err := k.Global32("KeTimeIncrement"); err == nil && saneIncrement(inc) {
+		k.Time.Increment = inc
+		return
+	}
+	k.Time.Err = fmt.Errorf("the length of a clock tick is not in the dump")
+}
+
+// saneIncrement: real clocks tick every 0.5 to 20 ms.
+func saneIncrement(inc uint32) bool { return inc >= 1000 && inc <= 300000 }
+
+// loadSession finds a process that belongs to a session; its page tables answer
+// where the kernel's own map nothing.
+func (k *Kernel) loadSession(ctx context.Context) {
+	if k.Types == nil || !k.Space.Paged() {
+		return
+	}
+	head, err := k.Global("PsActiveProcessHead")
+	if err != nil {
+		return
+	}
+	for p, err := range k.List(ctx, head, "_EPROCESS", "ActiveProcessLinks", MaxProcesses) {
+		if err != nil {
+			return
+		}
+		session, err := p.Field("Session").Uint()
+		dtb, err2 := p.Field("Pcb.DirectoryTableBase").Uint()
+		if err != nil || err2 != nil || session == 0 || dtb&^0xfff == 0 {
+			continue
+		}
+		const kernelHalf = mem.VA(0xffff800000000000)
+		k.Space.AddOverlay(kernelHalf, -uint64(kernelHalf), k.Space.WithRoot(mem.PA(dtb)))
+		return
+	}
+}

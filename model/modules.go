@@ -1,0 +1,317 @@
+package model
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"unicode/utf16"
+
+	"gokd/model/mem"
+	"gokd/model/types"
+)
+
+// Module is a loaded image.
+type Module struct {
+	Name     string // as kd prints it: "nt", "Ntfs"
+	Image    string // base name of the image file: "ntoskrnl.exe"
+	Path     string // full path as the loader has it
+	Base     mem.VA
+	Size     uint64 // bytes
+	Entry    mem.VA
+	CheckSum uint32 // of the loader entry or PE header
+	Loader   mem.VA // its loader entry; 0 where there is none
+	// ExceptionTable and ExceptionSize are the image's function table as the
+	// loader entry names it; zero where it does not.
+	ExceptionTable mem.VA
+	ExceptionSize  uint32
+
+	k         *Kernel
+	timestamp uint32 // from a triage list; 0: ask the header
+	once      sync.Once
+	image     *types.Image
+	imageErr  error
+	symOnce   sync.Once
+	symbols   types.Symbols
+	symErr    error
+}
+
+// End is the address after the image's last byte.
+func (m *Module) End() mem.VA { return m.Base + mem.VA(m.Size) }
+
+// Contains reports whether an address lies in the image.
+func (m *Module) Contains(at mem.VA) bool { return at >= m.Base && uint64(at-m.Base) < m.Size }
+
+// Header gives the facts of the image's PE header in memory.
+func (m *Module) Header() (*types.Image, error) {
+	m.once.Do(func() {
+		m.image, m.imageErr = types.ParseImage(m.k.Space.ReaderAt(m.Base, max(m.Size, mem.PageSize)))
+	})
+	return m.image, m.imageErr
+}
+
+// Timestamp gives TimeDateStamp of the image; ok is false where neither a list
+// nor the header gives it.
+func (m *Module) Timestamp() (uint32, bool) {
+	if m.timestamp != 0 {
+		return m.timestamp, true
+	}
+	h, err := m.Header()
+	if err != nil {
+		return 0, false
+	}
+	return h.Timestamp, true
+}
+
+// ID gives the identity of the image and its symbols, as far as it is known.
+func (m *Module) ID() types.ImageID {
+	id := types.ImageID{Name: m.Image, Size: uint32(m.Size)}
+	id.Timestamp, _ = m.Timestamp()
+	if h, _ := m.Header(); h != nil {
+		id.PDB, id.GUID, id.Age = h.PDB, h.GUID, h.Age
+	}
+	if m.Base == m.k.Base && id.Zero() {
+		id = m.k.ID
+	}
+	return id
+}
+
+// Symbols gives the module's names: a table that matches its identity, else
+// its export table. The error says why there is none.
+func (m *Module) Symbols(ctx context.Context) (types.Symbols, error) {
+	m.symOnce.Do(func() { m.symbols, m.symErr = m.findSymbols(ctx) })
+	return m.symbols, m.symErr
+}
+
+// LoadedSymbols tells what Symbols found, without looking: nil if it was not
+// asked yet.
+func (m *Module) LoadedSymbols() types.Symbols { return m.symbols }
+
+func (m *Module) findSymbols(ctx context.Context) (types.Symbols, error) {
+	id := m.ID()
+	if m.Base == m.k.Base && m.k.symbols != nil {
+		return m.k.symbols, nil
+	}
+	var why error = &types.NotFoundError{What: "symbol table", Name: m.Image, In: "the symbol path"}
+	if m.k.Source.Symbols != nil && !id.Zero() {
+		_, s, err := m.k.Source.Symbols.Resolve(ctx, id)
+		if err == nil && s != nil {
+			return s, nil
+		}
+		if err != nil {
+			why = err
+		}
+	}
+	e, err := types.ParseExports(m.k.Space.ReaderAt(m.Base, m.Size), uint32(min(m.Size, 1<<31)))
+	if err == nil && e.Len() > 0 {
+		return e, nil
+	}
+	if m.Base == m.k.Base && m.k.globals != nil {
+		return m.k.globals, nil
+	}
+	return nil, why
+}
+
+// Modules is the list of loaded images, findable by address.
+type Modules struct {
+	All    []*Module // in load order
+	sorted []*Module // by base
+	Err    error     // why the list ends early; nil where it is whole
+}
+
+// Add appends a module.
+func (ms *Modules) add(m *Module) {
+	ms.All = append(ms.All, m)
+	i, _ := slices.BinarySearchFunc(ms.sorted, m, func(a, b *Module) int {
+		return cmpVA(a.Base, b.Base)
+	})
+	ms.sorted = slices.Insert(ms.sorted, i, m)
+}
+
+func cmpVA(a, b mem.VA) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// At finds the module that holds an address.
+func (ms *Modules) At(at mem.VA) (*Module, bool) {
+	if ms == nil {
+		return nil, false
+	}
+	i, found := slices.BinarySearchFunc(ms.sorted, at, func(m *Module, at mem.VA) int { return cmpVA(m.Base, at) })
+	if !found {
+		i--
+	}
+	// A lying list can hold overlapping modules: look at a few below.
+	for j := i; j >= 0 && j > i-4; j-- {
+		if ms.sorted[j].Contains(at) {
+			return ms.sorted[j], true
+		}
+	}
+	return nil, false
+}
+
+// ByName finds a module by kd's name or image name, whatever its case.
+func (ms *Modules) ByName(name string) (*Module, bool) {
+	if ms == nil {
+		return nil, false
+	}
+	for _, m := range ms.All {
+		if strings.EqualFold(m.Name, name) || strings.EqualFold(m.Image, name) {
+			return m, true
+		}
+	}
+	return nil, false
+}
+
+// Offsets in the loader's entry for a driver (_KLDR_DATA_TABLE_ENTRY); they
+// are the same on every 64-bit build from XP to 11, so modules can be listed
+// without a layout.
+const (
+	ldrException     = 0x10
+	ldrExceptionSize = 0x18
+	ldrDllBase       = 0x30
+	ldrEntryPoint    = 0x38
+	ldrSizeOfImage   = 0x40
+	ldrFullName      = 0x48
+	ldrBaseName      = 0x58
+	ldrCheckSum      = 0x78
+	ldrBytes         = 0x80
+)
+
+const maxModuleSize = 1 << 31
+
+// loadModules fills k.Modules from PsLoadedModuleList or from the list of a
+// triage dump.
+func (k *Kernel) loadModules(ctx context.Context) {
+	k.Modules = &Modules{}
+	if t := k.Source.Crash.Triage; t != nil && len(t.Drivers) > 0 {
+		for _, d := range t.Drivers {
+			if d.Base == 0 {
+				continue
+			}
+			k.Modules.add(k.newModule(Module{
+				Path: d.Path, Image: baseName(d.Path), Base: d.Base, Size: uint64(d.Size),
+				Entry: d.Entry, CheckSum: d.CheckSum, timestamp: d.Timestamp,
+			}))
+		}
+		return
+	}
+	head, err := k.Global("PsLoadedModuleList")
+	if err != nil {
+		k.Modules.Err = err
+		return
+	}
+	for at, err := range k.links(ctx, head, MaxModules) {
+		if err != nil {
+			k.Modules.Err = err
+			break
+		}
+		if m, err := k.readLoaderEntry(at); err == nil {
+			k.Modules.add(m)
+		} else {
+			k.warn("module list: entry at %#x: %v", uint64(at), err)
+		}
+	}
+}
+
+func (k *Kernel) newModule(m Module) *Module {
+	n := &Module{
+		Path: m.Path, Image: m.Image, Base: m.Base, Size: m.Size, Entry: m.Entry,
+		CheckSum: m.CheckSum, Loader: m.Loader, timestamp: m.timestamp,
+		ExceptionTable: m.ExceptionTable, ExceptionSize: m.ExceptionSize, k: k,
+	}
+	n.Name = strings.TrimSuffix(n.Image, path.Ext(n.Image))
+	if n.Base == k.Base && k.Base != 0 || len(k.Modules.All) == 0 && kernelImage(n.Image) {
+		n.Name = "nt"
+	}
+	return n
+}
+
+func kernelImage(name string) bool {
+	switch strings.ToLower(name) {
+	case "ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe", "ntkrla57.exe":
+		return true
+	}
+	return false
+}
+
+func (k *Kernel) readLoaderEntry(at mem.VA) (*Module, error) {
+	b, err := k.Space.Bytes(at, ldrBytes)
+	if err != nil {
+		return nil, err
+	}
+	le := binary.LittleEndian
+	m := Module{
+		Base: mem.VA(le.Uint64(b[ldrDllBase:])), Size: uint64(le.Uint32(b[ldrSizeOfImage:])),
+		Entry: mem.VA(le.Uint64(b[ldrEntryPoint:])), CheckSum: le.Uint32(b[ldrCheckSum:]), Loader: at,
+		ExceptionTable: mem.VA(le.Uint64(b[ldrException:])), ExceptionSize: le.Uint32(b[ldrExceptionSize:]),
+	}
+	if m.Base == 0 || m.Size > maxModuleSize {
+		return nil, fmt.Errorf("image base %#x, size %#x: no module", uint64(m.Base), m.Size)
+	}
+	m.Path, err = k.UnicodeString(at+ldrFullName, 1024)
+	if err != nil {
+		k.warn("module at %#x: its path cannot be read: %v", uint64(m.Base), err)
+	}
+	m.Image, err = k.UnicodeString(at+ldrBaseName, 512)
+	if err != nil || m.Image == "" {
+		m.Image = baseName(m.Path)
+	}
+	return k.newModule(m), nil
+}
+
+func baseName(p string) string {
+	if i := strings.LastIndexAny(p, `\/`); i >= 0 {
+		return p[i+1:]
+	}
+	return p
+}
+
+// links walks a doubly linked list of untyped links, checked like List.
+func (k *Kernel) links(ctx context.Context, head mem.VA, limit int) func(func(mem.VA, error) bool) {
+	return func(yield func(mem.VA, error) bool) {
+		w := &listWalk{k: k, ctx: ctx, head: head, limit: limit, seen: map[mem.VA]bool{}}
+		emit := func(at mem.VA) bool { return yield(at, nil) }
+		stop, broken := w.forward(emit)
+		if stop || broken == nil || !w.backward(emit) {
+			return
+		}
+		broken.What, broken.Shown = "module", len(w.seen)
+		yield(0, broken)
+	}
+}
+
+var errStringSize = errors.New("length is larger than the buffer")
+
+// ReadUnicodeString reads the 64-bit _UNICODE_STRING {Length u16, MaximumLength
+// u16, Buffer +8} at an address; lengths are bytes. At most max UTF-16 units
+// are read.
+func ReadUnicodeString(s *mem.Space, at mem.VA, max int) (string, error) {
+	b, err := s.Bytes(at, 16)
+	if err != nil {
+		return "", err
+	}
+	n, room := int(binary.LittleEndian.Uint16(b)), int(binary.LittleEndian.Uint16(b[2:]))
+	if n > room {
+		return "", fmt.Errorf("string at %#x: %d bytes of %d: %w", uint64(at), n, room, errStringSize)
+	}
+	if n = min(n/2, max); n == 0 {
+		return "", nil
+	}
+	text, err := s.Bytes(mem.VA(binary.LittleEndian.Uint64(b[8:])), 2*n)
+	units := make([]uint16, len(text)/2)
+	for i := range units {
+		units[i] = binary.LittleEndian.Uint16(text[2*i:])
+	}
+	return string(utf16.Decode(units)), err
+}

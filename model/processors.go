@@ -1,0 +1,121 @@
+package model
+
+import (
+	"fmt"
+
+	"gokd/model/mem"
+)
+
+// maxProcessors is the extent of KiProcessorBlock on the largest builds.
+const maxProcessors = 2048
+
+// readProcessors reads the processors through KiProcessorBlock, an array of
+// pointers to _KPRCB that goes over all processor groups.
+func (k *Kernel) readProcessors() []Processor {
+	n := int(k.Source.Processors)
+	if n <= 0 || n > maxProcessors {
+		n = 1
+	}
+	block, err := k.Global("KiProcessorBlock")
+	if err != nil {
+		return nil
+	}
+	list := make([]Processor, 0, n)
+	for i := range n {
+		p := Processor{Number: i}
+		p.PRCB, p.Err = k.Space.Pointer(block + mem.VA(8*i))
+		if p.Err == nil && p.PRCB == 0 {
+			p.Err = fmt.Errorf("KiProcessorBlock[%d] is empty", i)
+		}
+		if p.Err == nil {
+			k.readPRCB(&p)
+		}
+		list = append(list, p)
+	}
+	return list
+}
+
+// Offsets in _KPRCB that never moved on x64 (public type tables, Vista to 11).
+const (
+	prcbCurrentThread = 0x8
+	prcbNextThread    = 0x10
+	prcbIdleThread    = 0x18
+)
+
+func (k *Kernel) readPRCB(p *Processor) {
+	for _, f := range []struct {
+		off mem.VA
+		to  *mem.VA
+	}{{prcbCurrentThread, &p.CurrentThread}, {prcbNextThread, &p.NextThread}, {prcbIdleThread, &p.IdleThread}} {
+		v, err := k.Space.Pointer(p.PRCB + f.off)
+		if err != nil {
+			p.Err = err
+			return
+		}
+		*f.to = v
+	}
+}
+
+// CrashProcessor gives the index of the processor whose state the header
+// carries: the one whose current thread's stack holds the header's stack
+// pointer; 0 where none does.
+func (k *Kernel) CrashProcessor() int {
+	r, ok := ParseContext(k.Source.Crash.Context)
+	if !ok || k.Types == nil {
+		return 0
+	}
+	sp := r.GPR[RSP]
+	for i, p := range k.Processors {
+		t := k.Object("_KTHREAD", p.CurrentThread)
+		limit, err1 := t.Field("StackLimit").Uint()
+		base, err2 := t.Field("StackBase").Uint()
+		if err1 == nil && err2 == nil && sp >= limit && sp < base {
+			return i
+		}
+	}
+	return 0
+}
+
+// loadContexts gives each processor its registers: the header's for the one
+// that crashed, else what the crash interrupt saved at _KPRCB.Context, else
+// _KPRCB.ProcessorState.ContextFrame.
+func (k *Kernel) loadContexts() {
+	crashed := k.CrashProcessor()
+	for i := range k.Processors {
+		p := &k.Processors[i]
+		if p.PRCB == 0 {
+			continue
+		}
+		if i == crashed {
+			if r, ok := ParseContext(k.Source.Crash.Context); ok {
+				p.Context = &r
+				continue
+			}
+		}
+		p.Context = k.savedContext(p.PRCB)
+	}
+}
+
+func (k *Kernel) savedContext(prcb mem.VA) *Registers {
+	if k.Types == nil {
+		return nil
+	}
+	o := k.Object("_KPRCB", prcb)
+	places := make([]mem.VA, 0, 2)
+	if at, err := o.Field("Context").Pointer(); err == nil && at != 0 {
+		places = append(places, at)
+	}
+	if f := o.Field("ProcessorState.ContextFrame"); f.Err() == nil {
+		places = append(places, f.Addr())
+	}
+	for _, at := range places {
+		b, err := k.Space.Bytes(at, ContextSize)
+		if err != nil {
+			continue
+		}
+		if r, ok := ParseContext(b); ok {
+			return &r
+		}
+	}
+	return nil
+}
