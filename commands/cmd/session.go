@@ -9,7 +9,6 @@ import (
 	"runtime/debug"
 	"strings"
 
-	"gokd/commands/report"
 	"gokd/model"
 )
 
