@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"gokd/model/mem"
+	"gokd/model/types"
 )
 
 // RuntimeFunction is an entry of an image's function table: RUNTIME_FUNCTION
@@ -29,7 +30,8 @@ func (m *Module) FunctionTable() (at mem.VA, entries int, err error) {
 		if err != nil {
 			return 0, 0, fmt.Errorf("function table of %s: %w", m.Name, err)
 		}
-		at, size = m.Base+mem.VA(h.ExceptionRVA), h.ExceptionSize
+		dir, _ := h.Directory(types.DirException)
+		at, size = m.Base+mem.VA(dir.RVA), dir.Size
 	}
 	if size < runtimeFunctionSize || !m.Contains(at) {
 		return 0, 0, fmt.Errorf("function table of %s: the image has none", m.Name)

@@ -24,7 +24,7 @@ func (k *Kernel) loadImages(ctx context.Context) {
 		if !ok {
 			continue
 		}
-		f, err := k.Source.Images.FindImage(ctx, types.ImageID{Name: m.Image, Timestamp: stamp, Size: uint32(m.Size)})
+		f, err := k.Source.Images.Find(ctx, types.ImageID{Name: m.Image, Timestamp: stamp, Size: uint32(m.Size)})
 		if err != nil {
 			var missing *types.NotFoundError
 			if !errors.As(err, &missing) {
@@ -40,7 +40,7 @@ func (k *Kernel) loadImages(ctx context.Context) {
 // forget drops what was learned of an image before its file was at hand.
 func (m *Module) forget() {
 	if m.imageErr != nil {
-		m.image, m.imageErr = types.ParseImage(m.k.Space.ReaderAt(m.Base, max(m.Size, mem.PageSize)))
+		m.image, m.imageErr = types.ParseImage(m.k.imageReader(m.Base))
 	}
 }
 
@@ -52,7 +52,9 @@ type imageFile struct {
 
 // ReadVirtual reads headers and read-only sections.
 func (i *imageFile) ReadVirtual(p []byte, at mem.VA) (int, error) {
-	n, err := i.f.ReadReadOnly(p, uint32(at-i.base))
+	rva := uint32(at - i.base)
+	n := i.readOnly(rva, len(p))
+	n, err := i.f.ReadRVA(p[:n], rva)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return n, err
 	}
@@ -60,4 +62,25 @@ func (i *imageFile) ReadVirtual(p []byte, at mem.VA) (int, error) {
 		return n, &mem.Fault{Kind: mem.NotCaptured, VA: at + mem.VA(n), Why: "not in the dump, nor in a read-only section of the image file"}
 	}
 	return n, nil
+}
+
+// sectionWritable is IMAGE_SCN_MEM_WRITE.
+const sectionWritable = 0x80000000
+
+// readOnly tells how many of n bytes from an RVA on lie in the headers or in
+// sections that can't be written.
+func (i *imageFile) readOnly(rva uint32, n int) int {
+	end := uint64(rva) + uint64(n)
+	for at := uint64(rva); at < end; {
+		if at < uint64(i.f.Image.HeaderSize) {
+			at = uint64(i.f.Image.HeaderSize)
+			continue
+		}
+		s, ok := i.f.Image.SectionAt(uint32(at))
+		if !ok || s.Characteristics&sectionWritable != 0 {
+			return int(at - uint64(rva))
+		}
+		at = uint64(s.RVA) + uint64(max(s.VirtualSize, s.RawSize))
+	}
+	return n
 }

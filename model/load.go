@@ -146,9 +146,8 @@ func (k *Kernel) identify(ctx context.Context) {
 		return
 	}
 	k.ID = types.ImageID{Name: "ntoskrnl.exe"}
-	if img, err := types.ParseImage(k.Space.ReaderAt(k.Base, maxKernelImage)); img != nil {
-		k.ID.PDB, k.ID.GUID, k.ID.Age = img.PDB, img.GUID, img.Age
-		k.ID.Timestamp, k.ID.Size = img.Timestamp, img.SizeOfImage
+	if img, err := types.ParseImage(k.imageReader(k.Base)); img != nil {
+		k.ID = img.ID(k.ID.Name)
 	} else if k.Source.Physical != nil {
 		k.warn("kernel image at %#x: %v", uint64(k.Base), err)
 	}
@@ -276,7 +275,7 @@ func (k *Kernel) loadSession(ctx context.Context) {
 			continue
 		}
 		const kernelHalf = mem.VA(0xffff800000000000)
-		k.Space.AddOverlay(kernelHalf, -uint64(kernelHalf), k.Space.WithRoot(mem.PA(dtb)))
+		k.Space.AddOverlay(kernelHalf, 1<<47, k.Space.WithRoot(mem.PA(dtb)))
 		return
 	}
 }

@@ -49,7 +49,7 @@ func (m *Module) Contains(at mem.VA) bool { return at >= m.Base && uint64(at-m.B
 // Header gives the facts of the image's PE header in memory.
 func (m *Module) Header() (*types.Image, error) {
 	m.once.Do(func() {
-		m.image, m.imageErr = types.ParseImage(m.k.Space.ReaderAt(m.Base, max(m.Size, mem.PageSize)))
+		m.image, m.imageErr = types.ParseImage(m.k.imageReader(m.Base))
 	})
 	return m.image, m.imageErr
 }
@@ -72,12 +72,19 @@ func (m *Module) ID() types.ImageID {
 	id := types.ImageID{Name: m.Image, Size: uint32(m.Size)}
 	id.Timestamp, _ = m.Timestamp()
 	if h, _ := m.Header(); h != nil {
-		id.PDB, id.GUID, id.Age = h.PDB, h.GUID, h.Age
+		id.PDB, id.GUID, id.Age = h.Debug.PDB, h.Debug.GUID, h.Debug.Age
 	}
 	if m.Base == m.k.Base && id.Zero() {
 		id = m.k.ID
 	}
 	return id
+}
+
+// imageReader reads an image in memory by RVA.
+func (k *Kernel) imageReader(base mem.VA) types.RVAReader {
+	return types.RVAReaderFunc(func(p []byte, rva uint32) (int, error) {
+		return k.Space.ReadVirtual(p, base+mem.VA(rva))
+	})
 }
 
 // Symbols gives the module's names: a table that matches its identity, else
@@ -106,9 +113,11 @@ func (m *Module) findSymbols(ctx context.Context) (types.Symbols, error) {
 			why = err
 		}
 	}
-	e, err := types.ParseExports(m.k.Space.ReaderAt(m.Base, m.Size), uint32(min(m.Size, 1<<31)))
-	if err == nil && e.Len() > 0 {
-		return e, nil
+	if h, err := m.Header(); err == nil {
+		e, err := types.ParseExports(m.k.imageReader(m.Base), h)
+		if err == nil && e.Len() > 0 {
+			return e, nil
+		}
 	}
 	if m.Base == m.k.Base && m.k.globals != nil {
 		return m.k.globals, nil
@@ -199,9 +208,9 @@ func (k *Kernel) loadModules(ctx context.Context) {
 			if d.Base == 0 {
 				continue
 			}
-			k.Modules.add(k.newModule(Module{
+			k.Modules.add(k.named(&Module{
 				Path: d.Path, Image: baseName(d.Path), Base: d.Base, Size: uint64(d.Size),
-				Entry: d.Entry, CheckSum: d.CheckSum, timestamp: d.Timestamp,
+				Entry: d.Entry, CheckSum: d.CheckSum, timestamp: d.Timestamp, k: k,
 			}))
 		}
 		return
@@ -224,17 +233,14 @@ func (k *Kernel) loadModules(ctx context.Context) {
 	}
 }
 
-func (k *Kernel) newModule(m Module) *Module {
-	n := &Module{
-		Path: m.Path, Image: m.Image, Base: m.Base, Size: m.Size, Entry: m.Entry,
-		CheckSum: m.CheckSum, Loader: m.Loader, timestamp: m.timestamp,
-		ExceptionTable: m.ExceptionTable, ExceptionSize: m.ExceptionSize, k: k,
+// named gives a module kd's name for it: the image's without extension, "nt"
+// for the kernel whatever its file is called.
+func (k *Kernel) named(m *Module) *Module {
+	m.Name = strings.TrimSuffix(m.Image, path.Ext(m.Image))
+	if m.Base == k.Base && k.Base != 0 || len(k.Modules.All) == 0 && kernelImage(m.Image) {
+		m.Name = "nt"
 	}
-	n.Name = strings.TrimSuffix(n.Image, path.Ext(n.Image))
-	if n.Base == k.Base && k.Base != 0 || len(k.Modules.All) == 0 && kernelImage(n.Image) {
-		n.Name = "nt"
-	}
-	return n
+	return m
 }
 
 func kernelImage(name string) bool {
@@ -251,8 +257,8 @@ func (k *Kernel) readLoaderEntry(at mem.VA) (*Module, error) {
 		return nil, err
 	}
 	le := binary.LittleEndian
-	m := Module{
-		Base: mem.VA(le.Uint64(b[ldrDllBase:])), Size: uint64(le.Uint32(b[ldrSizeOfImage:])),
+	m := &Module{
+		k: k, Base: mem.VA(le.Uint64(b[ldrDllBase:])), Size: uint64(le.Uint32(b[ldrSizeOfImage:])),
 		Entry: mem.VA(le.Uint64(b[ldrEntryPoint:])), CheckSum: le.Uint32(b[ldrCheckSum:]), Loader: at,
 		ExceptionTable: mem.VA(le.Uint64(b[ldrException:])), ExceptionSize: le.Uint32(b[ldrExceptionSize:]),
 	}
@@ -267,7 +273,7 @@ func (k *Kernel) readLoaderEntry(at mem.VA) (*Module, error) {
 	if err != nil || m.Image == "" {
 		m.Image = baseName(m.Path)
 	}
-	return k.newModule(m), nil
+	return k.named(m), nil
 }
 
 func baseName(p string) string {

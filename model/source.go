@@ -45,7 +45,7 @@ type Source struct {
 
 // ImageFinder finds image files that match a loaded module.
 type ImageFinder interface {
-	FindImage(ctx context.Context, id types.ImageID) (*types.ImageFile, error)
+	Find(ctx context.Context, id types.ImageID) (*types.ImageFile, error)
 }
 
 // Crash is what the container says of the crash and of the machine.
