@@ -25,6 +25,7 @@ type builder struct {
 	order            []*Type // arrays, inner before outer: the order to size them in
 	defined          map[*Type]bool
 	fields, consts   int
+	skipped          int // fields that made no sense
 }
 
 type arrayKey struct {

@@ -1,6 +1,7 @@
 package types
 
 import (
+	"bufio"
 	"compress/gzip"
 	"errors"
 	"fmt"
@@ -53,7 +54,11 @@ func OpenISF(path string) (*ISF, error) {
 		return nil, err
 	}
 	defer f.Close()
-	t, err := ReadISF(f, path)
+	var hint int64
+	if info, err := f.Stat(); err == nil {
+		hint = info.Size()
+	}
+	t, err := readISF(f, path, hint)
 	if err != nil {
 		return nil, fmt.Errorf("ISF table %s: %w", path, err)
 	}
@@ -62,7 +67,12 @@ func OpenISF(path string) (*ISF, error) {
 
 // ReadISF reads a table from r. The name is for Origin and messages only.
 func ReadISF(r io.Reader, name string) (*ISF, error) {
-	text, err := unpack(r)
+	return readISF(r, name, 0)
+}
+
+// readISF reads a table; size is that of the file, 0 where unknown.
+func readISF(r io.Reader, name string, size int64) (*ISF, error) {
+	text, err := unpack(r, size)
 	if err != nil {
 		return nil, err
 	}
@@ -92,24 +102,32 @@ func ReadISF(r io.Reader, name string) (*ISF, error) {
 }
 
 // unpack reads a table, decompressed by what its first bytes say.
-func unpack(r io.Reader) (string, error) {
-	var head [6]byte
-	n, err := io.ReadFull(r, head[:])
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+func unpack(r io.Reader, size int64) (string, error) {
+	// The decompressors read byte by byte: without a buffer, system calls
+	// would take most of the time.
+	buf := bufio.NewReaderSize(r, 1<<16)
+	head, err := buf.Peek(6)
+	if err != nil && err != io.EOF {
 		return "", err
 	}
-	r = io.MultiReader(strings.NewReader(string(head[:n])), r)
+	r = buf
 	switch {
-	case string(head[:]) == "\xfd7zXZ\x00":
-		if r, err = xz.NewReader(r); err != nil {
+	case string(head) == "\xfd7zXZ\x00":
+		if err := checkXZ(buf); err != nil {
 			return "", err
 		}
-	case head[0] == 0x1f && head[1] == 0x8b:
-		if r, err = gzip.NewReader(r); err != nil {
+		if r, err = xz.NewReader(buf); err != nil {
 			return "", err
 		}
+		size *= 11 // what tables pack to; a guess too low costs a copy
+	case len(head) > 1 && head[0] == 0x1f && head[1] == 0x8b:
+		if r, err = gzip.NewReader(buf); err != nil {
+			return "", err
+		}
+		size *= 8
 	}
 	var text strings.Builder
+	text.Grow(int(min(max(size, 0), 16<<20)))
 	read, err := io.Copy(&text, io.LimitReader(r, maxISF+1))
 	if err != nil {
 		return "", err
@@ -118,6 +136,34 @@ func unpack(r io.Reader) (string, error) {
 		return "", fmt.Errorf("more than %#x bytes of JSON", int64(maxISF))
 	}
 	return text.String(), nil
+}
+
+// maxXZDict bounds the window that unpacking keeps in memory. "xz -9" takes 64 MB;
+// a file may ask for 4 GB.
+const maxXZDict = 64 << 20
+
+// checkXZ looks at the first block's header, after the 12 bytes of the stream's,
+// and refuses a file whose window is too large (xz-file-format.txt 3.1, 5.3.1 of
+// the public XZ project). Tools write one window size for all blocks.
+func checkXZ(buf *bufio.Reader) error {
+	head, err := buf.Peek(12 + 24)
+	if err != nil {
+		return err
+	}
+	flags, rest := head[13], head[14:]
+	for _, sized := range []bool{flags&0x40 != 0, flags&0x80 != 0} {
+		for sized && len(rest) > 0 {
+			sized = rest[0]&0x80 != 0 // seven bits a byte, the last one without the top bit
+			rest = rest[1:]
+		}
+	}
+	if flags&3 != 0 || len(rest) < 3 || rest[0] != 0x21 || rest[1] != 1 || rest[2] > 40 {
+		return errors.New("xz: want one LZMA2 filter")
+	}
+	if size := (2 | uint64(rest[2])&1) << (rest[2]/2 + 11); size > maxXZDict {
+		return fmt.Errorf("xz: window of %#x bytes, at most %#x", size, maxXZDict)
+	}
+	return nil
 }
 
 // readMetadata reads the section metadata; what it does not know, it skips.
@@ -224,6 +270,16 @@ func (t *ISF) Origin() Origin {
 		}
 	}
 	return Origin{Build: build, Match: MatchExact, Source: "ISF table " + filepath.Base(t.file), File: t.file}
+}
+
+// Skipped counts fields that make no sense and are left out: an array of a
+// negative number of elements, a bit-field beyond 64 bits.
+func (t *ISF) Skipped() int {
+	b, err := t.types()
+	if err != nil {
+		return 0
+	}
+	return b.skipped
 }
 
 // Err gives the first error in the table's types or names, decoding both.

@@ -119,7 +119,11 @@ func readUser(p *scanner, b *builder, name string) {
 			}
 		case "fields":
 			p.object(func(name string) {
-				t.Fields = append(t.Fields, readField(p, b, name))
+				if f, ok := readField(p, b, name); ok {
+					t.Fields = append(t.Fields, f)
+				} else {
+					b.skipped++
+				}
 				if b.fields++; b.fields > maxFields {
 					p.fail("more than %d fields", maxFields)
 				}
@@ -130,37 +134,38 @@ func readUser(p *scanner, b *builder, name string) {
 	})
 }
 
-func readField(p *scanner, b *builder, name string) Field {
+// readField reads one field; false where it makes no sense. Tables made from
+// volatility 2's have arrays of -28 elements, so one such field must not cost
+// the table.
+func readField(p *scanner, b *builder, name string) (Field, bool) {
 	f := Field{Name: name}
+	offset := int64(-1)
 	p.object(func(key string) {
 		switch key {
 		case "offset":
-			f.Offset = p.uint(maxTypeSize)
+			offset = p.int()
 		case "type":
 			var d descriptor
 			f.Type = readDescriptor(p, b, &d, 0)
-			f.BitPos, f.BitLen = d.bitPos, d.bitLen
+			f.BitPos, f.BitLen = uint8(d.bitPos), uint8(d.bitLen)
 		default:
 			p.skip()
 		}
 	})
-	if f.Type == nil {
-		p.fail("field %s: type missing", clip(name))
-	}
-	return f
+	f.Offset = uint32(offset)
+	return f, f.Type != nil && offset >= 0 && offset <= maxTypeSize
 }
 
 // descriptor is a type descriptor while its members come in, in any order.
 type descriptor struct {
-	kind, name     string
-	elem           *Type
-	count          uint32
-	bitPos, bitLen uint8
+	kind, name            string
+	elem                  *Type
+	count, bitPos, bitLen int64
 }
 
-// readDescriptor reads how a field's type is put together. The kinds are those
-// of the schema: base, struct, union, class, enum, function, pointer, array,
-// bitfield.
+// readDescriptor reads how a field's type is put together; nil where that makes
+// no sense. The kinds are those of the schema: base, struct, union, class,
+// enum, function, pointer, array, bitfield.
 func readDescriptor(p *scanner, b *builder, d *descriptor, level int) *Type {
 	if level > maxTypeDepth {
 		p.fail("more than %d pointers and arrays in a type", maxTypeDepth)
@@ -178,11 +183,11 @@ func readDescriptor(p *scanner, b *builder, d *descriptor, level int) *Type {
 			}
 			d.elem = readDescriptor(p, b, new(descriptor), level+1)
 		case "count":
-			d.count = p.uint(maxTypeSize)
+			d.count = p.int()
 		case "bit_position":
-			d.bitPos = uint8(p.uint(63))
+			d.bitPos = p.int()
 		case "bit_length":
-			d.bitLen = uint8(p.uint(64))
+			d.bitLen = p.int()
 		default:
 			p.skip()
 		}
@@ -190,11 +195,7 @@ func readDescriptor(p *scanner, b *builder, d *descriptor, level int) *Type {
 	if p.err != nil {
 		return nil
 	}
-	t := d.build(b)
-	if t == nil {
-		p.fail("type of kind %q: unknown kind or subtype missing", clip(d.kind))
-	}
-	return t
+	return d.build(b)
 }
 
 // build gives the type that d describes, nil if it makes no sense.
@@ -217,11 +218,11 @@ func (d *descriptor) build(b *builder) *Type {
 		}
 		return b.pointer(d.elem, size)
 	case "array":
-		if d.elem != nil {
-			return b.array(d.elem, d.count)
+		if d.elem != nil && d.count >= 0 && d.count <= maxTypeSize {
+			return b.array(d.elem, uint32(d.count))
 		}
 	case "bitfield":
-		if d.elem != nil && d.bitLen > 0 && int(d.bitPos)+int(d.bitLen) <= 64 {
+		if d.elem != nil && d.bitPos >= 0 && d.bitLen > 0 && d.bitLen <= 64-d.bitPos {
 			return d.elem
 		}
 	}

@@ -97,16 +97,22 @@ func settled(lines, changes []string) []string {
 	if changes[0] == "gone" || changes[0] == "enum" {
 		return lines
 	}
-	places := map[string]bool{} // of what the variant adds
+	renamed := map[string]bool{} // place and type of what the variant adds, if the name is new
 	for _, line := range changes {
-		if place, _, ok := strings.Cut(line, " "); ok && !strings.HasPrefix(line, "-") {
-			places[place] = true
+		if !strings.HasPrefix(line, "-") && !slices.Contains(changes, "-"+fieldName(line)) {
+			renamed[unnamedField(line)] = true
 		}
 	}
 	return slices.DeleteFunc(slices.Clone(lines), func(line string) bool {
-		place, _, _ := strings.Cut(line, " ")
-		return slices.Contains(changes, "-"+fieldName(line)) && !places[place]
+		return slices.Contains(changes, "-"+fieldName(line)) && !renamed[unnamedField(line)]
 	})
+}
+
+// unnamedField gives a field's line without its name.
+func unnamedField(line string) string {
+	place, rest, _ := strings.Cut(line, " ")
+	_, expr, _ := strings.Cut(rest, " ")
+	return place + " " + expr
 }
 
 // fieldName gives the name in "OFFSET NAME TYPE".

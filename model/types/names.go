@@ -61,10 +61,10 @@ func (t *Names) index() {
 		all[i] = uint32(i)
 	}
 	slices.SortFunc(all, func(a, b uint32) int {
-		return cmp.Or(
-			cmp.Compare(t.rvas[a], t.rvas[b]),
-			compareAliases(t.names[a], t.names[b]),
-		)
+		if d := cmp.Compare(t.rvas[a], t.rvas[b]); d != 0 {
+			return d
+		}
+		return compareAliases(t.names[a], t.names[b])
 	})
 	all = slices.CompactFunc(all, func(a, b uint32) bool { return t.rvas[a] == t.rvas[b] })
 	t.byRVA = slices.Clip(all)

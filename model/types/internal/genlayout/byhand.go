@@ -34,7 +34,7 @@ var handTypes = map[string]handMade{
 		evidence: "in no public type table; entry of MmUnloadedDrivers as volatility's plugins read it",
 	},
 	"_MACHINE_FRAME": {
-		families: untilEight,
+		families: []string{lateFamily, earlyFamily, "9600", "14393"},
 		lines: []string{
 			"struct 0x28",
 			"0x0 Rip u8", "0x8 SegCs u2", "0xa Fill1 [3]u2",

@@ -82,8 +82,9 @@ func readVtypes(text string) (v vtypes, err error) {
 		for field, value := range def[1].(map[string]any) {
 			at := value.([]any)
 			f := types.Field{Name: field, Offset: uint32(at[0].(int64))}
-			f.Type = v.descriptor(at[1].([]any), &f)
-			t.Fields = append(t.Fields, f)
+			if f.Type = v.descriptor(at[1].([]any), &f); f.Type != nil {
+				t.Fields = append(t.Fields, f)
+			}
 		}
 	}
 	sortFields(v)
@@ -107,11 +108,16 @@ func (v vtypes) named(name string) *types.Type {
 	return t
 }
 
+// descriptor reads a field's type; nil for an array of less than no elements,
+// which the table has where it did not know how many.
 func (v vtypes) descriptor(d []any, f *types.Field) *types.Type {
 	switch word := d[0].(string); word {
 	case "pointer64":
 		return &types.Type{Kind: types.KindPointer, Size: 8, Elem: v.descriptor(d[1].([]any), f)}
 	case "array":
+		if d[1].(int64) < 0 {
+			return nil
+		}
 		return &types.Type{Kind: types.KindArray, Count: uint32(d[1].(int64)), Elem: v.descriptor(d[2].([]any), f)}
 	case "BitField":
 		opt := d[1].(map[string]any)

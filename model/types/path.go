@@ -1,0 +1,131 @@
+package types
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Path is a symbol path: folders with ISF tables. It implements Resolver.
+//
+// A table is looked for in each folder, in order: as Volatility 3 and symbol
+// stores keep it, PDB/GUID-AGE.json, also below a folder named windows; then
+// plainly GUID-AGE.json. The age is decimal, the ending may go on with .xz or
+// .gz, upper and lower case are one.
+type Path struct {
+	dirs    []string
+	notes   []string
+	folders folders
+
+	mu    sync.Mutex // protects the field below
+	known map[string]*resolved
+}
+
+// resolved is the answer for one identity; once keeps a second asker waiting
+// for the first.
+type resolved struct {
+	once  sync.Once
+	table *ISF
+	err   error
+}
+
+// NewPath reads a symbol path as kd has it: parts separated by semicolons.
+// Parts that are no folders (srv*, cache*, a typing mistake) are reported by Notes.
+func NewPath(spec string) *Path {
+	p := &Path{known: map[string]*resolved{}}
+	p.dirs, p.notes = parsePath(spec)
+	return p
+}
+
+// Folders gives the folders that are searched, in order.
+func (p *Path) Folders() []string { return slices.Clone(p.dirs) }
+
+// Notes tells which parts of the path are not used, and why.
+func (p *Path) Notes() []string { return slices.Clone(p.notes) }
+
+// Resolve implements Resolver. The store is nil where the table has no types.
+// An answer is kept, also that there is none: reading a kernel's table takes a
+// good part of a second.
+func (p *Path) Resolve(ctx context.Context, id ImageID) (Store, Symbols, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	if id.Zero() {
+		return nil, nil, fmt.Errorf("symbols of %s: no GUID to look for", clip(id.Name))
+	}
+	pdb := ""
+	if id.PDB != "" {
+		clean, err := CleanName(id.PDB)
+		if err != nil {
+			return nil, nil, fmt.Errorf("symbols of %s: %w", clip(id.Name), err)
+		}
+		pdb = strings.ToLower(clean)
+	}
+	r := p.answer(fmt.Sprintf("%s/%s-%d", pdb, id.GUID, id.Age))
+	r.once.Do(func() { r.table, r.err = p.search(pdb, id.GUID, id.Age) })
+	switch {
+	case r.err != nil:
+		return nil, nil, r.err
+	case !r.table.HasTypes():
+		return nil, r.table, nil
+	}
+	return r.table, r.table, nil
+}
+
+func (p *Path) answer(key string) *resolved {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r := p.known[key]
+	if r == nil {
+		r = new(resolved)
+		p.known[key] = r
+	}
+	return r
+}
+
+// search opens the first table that is there, whole and of that identity. A
+// broken one does not hide a good one in a later folder.
+func (p *Path) search(pdb string, g GUID, age uint32) (*ISF, error) {
+	var broken []error
+	for _, dir := range p.dirs {
+		for _, file := range p.candidates(dir, pdb, g, age) {
+			t, err := OpenISF(file)
+			if err == nil {
+				err = errors.Join(t.Check(g, age), t.Err())
+			}
+			if err == nil {
+				return t, nil
+			}
+			broken = append(broken, err)
+		}
+	}
+	if len(broken) > 0 {
+		return nil, errors.Join(broken...)
+	}
+	what := fmt.Sprintf("%s-%d", g, age)
+	if pdb != "" {
+		what = pdb + "/" + what
+	}
+	return nil, &NotFoundError{What: "symbol table", Name: what, In: "symbol path " + strings.Join(p.dirs, ";")}
+}
+
+func (p *Path) candidates(dir, pdb string, g GUID, age uint32) []string {
+	var found []string
+	for _, way := range [][]string{{pdb}, {"windows", pdb}, nil} {
+		if len(way) > 0 && pdb == "" {
+			continue
+		}
+		for _, ending := range []string{".json", ".json.xz", ".json.gz"} {
+			name := fmt.Sprintf("%s-%d%s", g, age, ending)
+			if file, ok := p.folders.find(dir, append(slices.Clone(way), name)...); ok {
+				found = append(found, file)
+			}
+		}
+	}
+	return found
+}
+
+var _ Resolver = (*Path)(nil)

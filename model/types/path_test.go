@@ -1,0 +1,237 @@
+package types
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestCleanName(t *testing.T) {
+	t.Parallel()
+	good := map[string]string{
+		"ntkrnlmp.pdb":                      "ntkrnlmp.pdb",
+		`d:\obj\amd64\srv2.pdb`:             "srv2.pdb",
+		"/usr/x/My Driver (1).pdb":          "My Driver (1).pdb",
+		`..\..\ntfs.sys`:                    "ntfs.sys", // only the last part is ever used
+		"a" + strings.Repeat("b", 127):      "a" + strings.Repeat("b", 127),
+		"console.pdb":                       "console.pdb",
+		`\SystemRoot\system32\ntoskrnl.exe`: "ntoskrnl.exe",
+	}
+	for name, want := range good {
+		if got, err := CleanName(name); got != want || err != nil {
+			t.Errorf("CleanName(%q) = %q, %v; want %q", name, got, err, want)
+		}
+	}
+	bad := []string{
+		"", ".", "..", "/", `a\`, "a/..", ".hidden", "-rf", " a", "a ", "a.", "a\x00.pdb", "a\n.pdb", "a\x7f", "ä.pdb", "a:b", "a*b",
+		"a?b", "a|b", "a;b", `a"b`, "a<b", "a%b", "a^b", "a'b", "a`b", "a" + strings.Repeat("b", 128),
+		"CON", "con.pdb", "nul.json", "COM1.sys", "lpt9", "aux .x",
+	}
+	for _, name := range bad {
+		if got, err := CleanName(name); err == nil {
+			t.Errorf("CleanName(%q) = %q, want an error", name, got)
+		}
+	}
+}
+
+func testID(t testing.TB) ImageID {
+	t.Helper()
+	g, err := ParseGUID(testGUID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ImageID{Name: "t.sys", PDB: `c:\src\T.pdb`, GUID: g, Age: 3}
+}
+
+// write makes a file with its folders.
+func write(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	file := filepath.Join(parts...)
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPath_resolve(t *testing.T) {
+	t.Parallel()
+	id := testID(t)
+	name := testGUID + "-3.json"
+	namesOnly := strings.Replace(testISF, `"user_types"`, `"user_typos"`, 1)
+	tests := []struct {
+		name  string
+		files map[string]string // path -> text
+		store bool
+		found bool
+	}{
+		{"as Volatility keeps it", map[string]string{"t.pdb/" + name: testISF}, true, true},
+		{"other case", map[string]string{"T.PDB/" + strings.ToLower(name): testISF}, true, true},
+		{"below windows", map[string]string{"windows/t.pdb/" + name: testISF}, true, true},
+		{"plain", map[string]string{name: testISF}, true, true},
+		{"names only", map[string]string{name: namesOnly}, false, true},
+		{"broken, then good", map[string]string{"t.pdb/" + name: "{", name: testISF}, true, true},
+		{"other age", map[string]string{"t.pdb/" + testGUID + "-4.json": testISF}, false, false},
+		{"other folder", map[string]string{"u.pdb/" + name: testISF}, false, false},
+		{"nothing", nil, false, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			for path, text := range tt.files {
+				write(t, text, dir, filepath.FromSlash(path))
+			}
+			store, symbols, err := NewPath(dir).Resolve(t.Context(), id)
+			var missing *NotFoundError
+			if !tt.found {
+				if !errors.As(err, &missing) {
+					t.Errorf("error = %v, want a *NotFoundError", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if (store != nil) != tt.store || symbols.Len() != 3 {
+				t.Errorf("store %v, %d names; want store: %v, 3 names", store, symbols.Len(), tt.store)
+			}
+		})
+	}
+}
+
+func TestPath_refused(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	id := testID(t)
+	write(t, strings.Replace(testISF, testGUID, strings.Repeat("1", 32), 1), dir, testGUID+"-3.json")
+	write(t, testISF, dir, "out", testGUID+"-3.json")
+	p := NewPath(filepath.Join(dir))
+	var missing *NotFoundError
+	if _, _, err := p.Resolve(t.Context(), id); err == nil || errors.As(err, &missing) || !strings.Contains(err.Error(), "made for") {
+		t.Errorf("a table renamed: %v", err)
+	}
+	deeper := filepath.Join(dir, "in")
+	if err := os.Mkdir(deeper, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	p = NewPath(deeper)
+	for _, pdb := range []string{"..", "../out", `..\out`, "a\x00b", strings.Repeat("a", 200)} {
+		evil := id
+		evil.PDB = pdb
+		if _, _, err := p.Resolve(t.Context(), evil); err == nil {
+			t.Errorf("PDB %q resolved", pdb)
+		}
+	}
+	noGUID := id
+	noGUID.GUID = GUID{}
+	if _, _, err := p.Resolve(t.Context(), noGUID); err == nil {
+		t.Error("resolved without a GUID")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, _, err := p.Resolve(ctx, id); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+}
+
+// TestPath_kept checks that a table is read once for an identity.
+func TestPath_kept(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, testISF, dir, testGUID+"-3.json")
+	p := NewPath(dir)
+	first, _, err := p.Resolve(t.Context(), testID(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(dir, testGUID+"-3.json")); err != nil {
+		t.Fatal(err)
+	}
+	second, _, err := p.Resolve(t.Context(), testID(t))
+	if err != nil || first != second {
+		t.Errorf("second answer %v, %v; want the first again", second, err)
+	}
+}
+
+func TestNewPath_notes(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write(t, "", dir, "file")
+	spec := strings.Join([]string{
+		" " + dir + " ", "", "srv*C:\\sym*https://example.org/symbols", "cache*C:\\c", "SymSrv*symsrv.dll*x",
+		"https://example.org", filepath.Join(dir, "none"), filepath.Join(dir, "file"),
+	}, ";")
+	p := NewPath(spec)
+	if diff := cmp.Diff([]string{dir}, p.Folders()); diff != "" {
+		t.Errorf("folders (-want +got):\n%s", diff)
+	}
+	want := []string{"not used yet: servers", "not used yet: caches", "not used yet: servers", "not used yet: servers", "no such", "not a folder"}
+	if runtime.GOOS == "windows" {
+		want[4] = "not used: "
+	}
+	notes := p.Notes()
+	if len(notes) != len(want) {
+		t.Fatalf("notes %q, want %d", notes, len(want))
+	}
+	for i, part := range want {
+		if !strings.Contains(notes[i], part) {
+			t.Errorf("note %q, want one with %q", notes[i], part)
+		}
+	}
+}
+
+// TestPath_shared resolves real tables by every way of naming their folder.
+func TestPath_shared(t *testing.T) {
+	t.Parallel()
+	g, err := ParseGUID("169C65213E3E42DDBEB4E3AC66312B82")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernel := ImageID{Name: "ntoskrnl.exe", PDB: "ntkrnlmp.pdb", GUID: g, Age: 1}
+	for _, dir := range []string{shared(t, "isf"), shared(t, "isf", "windows"), shared(t, "isf", "windows", "ntkrnlmp.pdb")} {
+		store, symbols, err := NewPath(dir).Resolve(t.Context(), kernel)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if _, err := store.Type("_ETHREAD"); err != nil || symbols.Len() < 10000 {
+			t.Errorf("%s: %d names, %v", dir, symbols.Len(), err)
+		}
+	}
+	if g, err = ParseGUID("A201494933C6DD88157D4E2CB01A4CDD"); err != nil {
+		t.Fatal(err)
+	}
+	store, symbols, err := NewPath(shared(t, "dumps", "symbols", "win7")).Resolve(t.Context(), ImageID{PDB: "srv2.pdb", GUID: g, Age: 1})
+	if err != nil || store != nil {
+		t.Fatalf("srv2: store %v, %v; want names only", store, err)
+	}
+	if _, ok := symbols.Lookup("SrvProcWorkerThread"); !ok {
+		t.Error("srv2: SrvProcWorkerThread missing")
+	}
+}
+
+func FuzzPath(f *testing.F) {
+	for _, name := range []string{"t.pdb", `..\t.pdb`, "a\x00", "windows", "CON"} {
+		f.Add(name, "srv*"+name+";.")
+	}
+	empty := f.TempDir()
+	f.Fuzz(func(t *testing.T, name, spec string) {
+		if clean, err := CleanName(name); err == nil {
+			if clean != filepath.Base(clean) || len(clean) > maxFileName || !filepath.IsLocal(clean) {
+				t.Fatalf("CleanName(%q) = %q", name, clean)
+			}
+		}
+		parsePath(spec)
+		if _, _, err := NewPath(empty).Resolve(t.Context(), ImageID{PDB: name, GUID: GUID{1}, Age: 1}); err == nil {
+			t.Fatal("resolved in an empty folder")
+		}
+	})
+}
