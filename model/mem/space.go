@@ -63,7 +63,13 @@ func (s *Space) WithRoot(root PA) *Space {
 }
 
 // SetSoftPTE sets the generation of software page-table entries.
-func (s *Space) SetSoftPTE(p SoftPTE) { s.soft = p }
+func (s *Space) SetSoftPTE(p SoftPTE) {
+	s.soft = p
+	// A page table found through a software entry may be another one now.
+	if s.cache != nil {
+		s.cache = new([cacheSlots]atomic.Pointer[region])
+	}
+}
 
 // AddOverlay lets from answer for [at, at+size) where the dump has a hole.
 func (s *Space) AddOverlay(at VA, size uint64, from Virtual) {
@@ -79,13 +85,15 @@ func (s *Space) Root() PA { return s.root }
 // Paged reports whether the space has page tables.
 func (s *Space) Paged() bool { return s.flat == nil }
 
+const wraps = "range wraps around the address space"
+
 // ReadVirtual reads len(p) bytes at an address. n < len(p) implies an error;
 // a hole gives a *Fault that names the first address missing.
 func (s *Space) ReadVirtual(p []byte, at VA) (n int, err error) {
 	for n < len(p) {
 		va := at + VA(n)
 		if va < at {
-			return n, &Fault{Kind: NonCanonical, VA: at, Why: "range wraps around the address space"}
+			return n, &Fault{Kind: NonCanonical, VA: at, Why: wraps}
 		}
 		chunk := min(len(p)-n, int(PageSize-uint64(va)%PageSize))
 		m, err := s.readPiece(p[n:n+chunk], va)
@@ -118,11 +126,26 @@ func (s *Space) readPiece(p []byte, at VA) (n int, err error) {
 		}
 		m, oerr := o.from.ReadVirtual(rest, at)
 		n += m
-		if oerr == nil && n == len(p) {
+		if n == len(p) {
 			return n, nil
+		}
+		if m > 0 {
+			err = holeAt(oerr, err, at+VA(m))
 		}
 	}
 	return n, err
+}
+
+// holeAt makes the error of a read that went on behind a hole name the next one.
+func holeAt(next, first error, at VA) error {
+	if next != nil {
+		return next
+	}
+	var f *Fault
+	if errors.As(first, &f) {
+		return &Fault{Kind: f.Kind, VA: at, Why: f.Why}
+	}
+	return first
 }
 
 func (s *Space) readPaged(p []byte, at VA) (int, error) {
@@ -205,6 +228,9 @@ func (s *Space) CString(at VA, max int) (string, error) {
 	for len(b) < max {
 		var piece [64]byte
 		va := at + VA(len(b))
+		if va < at {
+			return string(b), &Fault{Kind: NonCanonical, VA: at, Why: wraps}
+		}
 		n := min(len(piece), max-len(b), int(PageSize-uint64(va)%PageSize))
 		m, err := s.ReadVirtual(piece[:n], va)
 		for i, c := range piece[:m] {

@@ -2,6 +2,7 @@ package mem
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 )
 
@@ -17,6 +18,16 @@ const (
 
 	bitSwizzle     = 1 << 4
 	protectionMask = 0x3e0
+
+	// Windows 11 22H2 and later write entries of mapped files with the bits above
+	// 46 set and the low four clear (MemProcFS mm_win.c). No page frame, page-file
+	// offset or pool address of a prototype entry looks so.
+	fileMask = 0xffff80000000000f
+	fileBits = 0xffff800000000000
+
+	// A prototype entry's address is in the kernel's half and aligned to 8.
+	protoMask = 0x8000000000070401
+	protoBits = 0x8000000000000400
 )
 
 const (
@@ -71,8 +82,11 @@ func (s *Space) translate(at VA, depth int) (Translation, error) {
 	}
 	pte := r.table[uint64(at)>>12&511]
 	page, zero, err := s.leaf(pte, at, depth)
-	if err != nil || zero {
-		return Translation{Zero: zero, PageSize: PageSize}, err
+	switch {
+	case err != nil:
+		return Translation{}, err
+	case zero:
+		return Translation{Zero: true, PageSize: PageSize}, nil
 	}
 	return Translation{PA: page + PA(uint64(at)%PageSize), PageSize: PageSize}, nil
 }
@@ -93,12 +107,10 @@ func (s *Space) walkTo(at VA, steps *[]Step) (*region, error) {
 		}
 		next := PA(e & entryMask)
 		if e&bitValid == 0 {
-			// A page table itself can be in transition; its content is still there.
-			page, zero, err := s.leaf(e, at, maxProtoDepth)
-			if err != nil || zero {
-				return nil, &Fault{Kind: NotPresent, VA: at, Level: level, Entry: e}
+			var err error
+			if next, err = s.upper(e, at, level); err != nil {
+				return nil, err
 			}
-			next = page
 		} else if e&bitLarge != 0 && level < LevelPXE {
 			size := uint64(1) << shift
 			return &region{number: uint64(at) >> 21, base: next &^ PA(size-1), size: size}, nil
@@ -116,6 +128,21 @@ func (s *Space) walkTo(at VA, steps *[]Step) (*region, error) {
 	return r, nil
 }
 
+// upper reads an entry of an upper level that is not valid. A page table can be
+// in transition itself; its content is still there.
+func (s *Space) upper(e uint64, at VA, level Level) (table PA, err error) {
+	page, zero, err := s.leaf(e, at, maxProtoDepth)
+	var f *Fault
+	switch {
+	case errors.As(err, &f):
+		return 0, &Fault{Kind: NotPresent, VA: at, Level: level, Entry: e, Why: f.Why}
+	case zero:
+		// No table was ever made: nothing below was touched.
+		return 0, &Fault{Kind: NotPresent, VA: at, Level: level, Entry: e}
+	}
+	return page, err
+}
+
 // leaf reads a last-level entry: the page, or a demand-zero page, or why there
 // is none. The order of the tests is the memory manager's (kernel.md 3.3 is our
 // summary; MemProcFS mm_win.c and the _MMPTE types are public sources).
@@ -128,6 +155,8 @@ func (s *Space) leaf(pte uint64, at VA, depth int) (page PA, zero bool, err erro
 		return PA(pte & entryMask), false, nil
 	case pte == 0:
 		return 0, false, fault("")
+	case pte&(fileMask|bitProto) == fileBits:
+		return 0, false, fault("in a mapped file, not in memory")
 	case pte&(bitProto|bitTrans) == bitTrans:
 		return PA(s.unswizzle(pte) & entryMask), false, nil
 	case pte&bitProto != 0:
@@ -150,8 +179,11 @@ func (s *Space) prototype(pte uint64, at VA, depth int) (PA, bool, error) {
 		return &Fault{Kind: NotPresent, VA: at, Level: LevelPTE, Entry: pte, Why: why}
 	}
 	where := VA(int64(pte) >> 16)
-	if where>>32 == 0xffffffff {
+	switch {
+	case where>>32 == 0xffffffff:
 		return 0, false, fault("decided by the process's address descriptors")
+	case pte&protoMask != protoBits:
+		return 0, false, fault("its prototype entry has no kernel address")
 	}
 	if depth >= maxProtoDepth {
 		return 0, false, fault("prototype entries nested too deep")
