@@ -55,7 +55,6 @@ type UnsupportedError struct {
 
 func (e *UnsupportedError) Error() string { return "this is " + e.Is + ": " + e.Next }
 
-
 // Machine types of the header (IMAGE_FILE_MACHINE_*).
 const (
 	MachineX64   = 0x8664
@@ -101,15 +100,40 @@ type Dump struct {
 
 	Warnings []string // oddities that were tolerated
 
-	closer io.Closer
+	closer  io.Closer
+	changed func() error // looks at the file again; nil where there is none
 }
 
-// Close releases the file. Slices handed out before are invalid afterwards.
+// Close releases the file. Slices handed out before are invalid afterwards, and
+// no read may be under way.
 func (d *Dump) Close() error {
 	if d.closer == nil {
 		return nil
 	}
 	return d.closer.Close()
+}
+
+// Changed tells whether the file behind the dump is still the one that was
+// opened: an error, of class ErrUnreadable, names a new size or time. A read
+// that fails is always reported; this finds the rest: a file that was written
+// to, or cut inside a page, where the map shows zeros.
+func (d *Dump) Changed() error {
+	if d.changed == nil {
+		return nil
+	}
+	return d.changed()
+}
+
+// maxWarnings bounds Warnings: a file that is wrong everywhere says so once.
+const maxWarnings = 64
+
+func (d *Dump) warn(format string, args ...any) {
+	switch n := len(d.Warnings); {
+	case n < maxWarnings:
+		d.Warnings = append(d.Warnings, fmt.Sprintf(format, args...))
+	case n == maxWarnings:
+		d.Warnings = append(d.Warnings, "further warnings are left out")
+	}
 }
 
 // Triage is what a triage dump holds besides memory blocks.
@@ -123,7 +147,8 @@ type Triage struct {
 	Stack       []byte
 	DebugData   []byte // copy of the debugger data block
 	Blocks      []Block
-	Overflowed  bool // the writer ran out of room
+	Memory      *Blocks // Dump.Virtual by its own type: more copies can be added to it
+	Overflowed  bool    // the writer ran out of room
 	ServicePack uint32
 }
 
