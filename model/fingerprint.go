@@ -13,6 +13,9 @@ const minFingerprint = 5
 func (k *Kernel) identifyByAddresses() {
 	want := map[string]uint32{}
 	for name := range debugGlobals {
+		if name == "NtBuildLab" {
+			continue // the block names the long form of the string on some builds
+		}
 		if at, ok := k.Debug.Global(name); ok && at > k.Base && uint64(at-k.Base) < maxKernelImage {
 			want[name] = uint32(at - k.Base)
 		}
