@@ -92,6 +92,16 @@ func splitWords(line string) ([]word, error) {
 	}
 }
 
+// Words cuts a text at blanks outside double quotes, as arguments are cut.
+func Words(text string) ([]string, error) {
+	words, err := splitWords(text)
+	out := make([]string, len(words))
+	for i, w := range words {
+		out[i] = w.text
+	}
+	return out, err
+}
+
 func nextWord(line string) (w word, rest string, err error) {
 	var b strings.Builder
 	in := false

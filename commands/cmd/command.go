@@ -47,6 +47,7 @@ type Command struct {
 	Aliases []string // other spellings
 	Prefix  bool     // the arguments may follow the name without a space: "~2", "$$><file"
 	Line    bool     // the command takes the rest of the line, semicolons included
+	NoEnd   bool     // the command ends the session: its JSON answer has no end record
 	Group   Group
 	Summary string // one line, imperative
 	Help    string // what it shows, what it can't know from a dump
@@ -92,8 +93,15 @@ type UsageError struct {
 }
 
 func (e *UsageError) Error() string {
+	if e.Command == nil {
+		return e.What
+	}
 	return fmt.Sprintf("%s: %s\nusage: %s", e.Command.Name, e.What, e.Command.Usage())
 }
+
+// Misuse is what a command with a grammar of its own returns where it was typed
+// wrongly; the loop adds the command.
+func Misuse(err error) error { return &UsageError{nil, err.Error()} }
 
 // Table is the set of commands of a program.
 type Table struct {

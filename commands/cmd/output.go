@@ -16,18 +16,20 @@ type Output struct {
 	JSON    *report.JSON    // nil in a text session
 	Errors  io.Writer       // diagnostics of a JSON session
 
-	text io.Writer
-	log  *os.File
+	log *os.File
 	// LogName is the file that is being written, empty where there is none.
 	LogName string
 	logText *report.Printer
-	skipped int
 	hooks   []func(report.Record)
+
+	// Flush is called after each answer, where the writer gathers text; nil
+	// where it does not.
+	Flush func() error
 }
 
 // NewOutput gives an output of text to w.
 func NewOutput(w io.Writer, era report.Era, colored bool) *Output {
-	return &Output{Printer: report.NewPrinter(w, era, colored), text: w, Errors: w}
+	return &Output{Printer: report.NewPrinter(w, era, colored), Errors: w}
 }
 
 // NewJSONOutput gives an output of JSON lines to w and diagnostics to errs.
@@ -39,9 +41,6 @@ func NewJSONOutput(w, errs io.Writer, era report.Era) *Output {
 func (o *Output) Emit(r report.Record) error {
 	for _, h := range o.hooks {
 		h(r)
-	}
-	if s, ok := r.(report.Skipper); ok {
-		o.skipped += s.SkippedItems()
 	}
 	if o.logText != nil {
 		o.logText.KDOnly, o.logText.Era = o.Printer.KDOnly, o.Printer.Era
@@ -57,7 +56,6 @@ func (o *Output) Emit(r report.Record) error {
 
 // Begin starts the answer of a command.
 func (o *Output) Begin(command, args string) {
-	o.skipped = 0
 	if o.JSON != nil {
 		o.JSON.Begin(command, args)
 	}
@@ -69,23 +67,38 @@ func (o *Output) End(failure error) error {
 		o.Fail(failure)
 	}
 	if o.JSON != nil {
-		return o.JSON.End(failure)
+		return errors.Join(o.JSON.End(failure), o.flush())
 	}
-	return o.Printer.Err()
+	return errors.Join(o.Printer.Err(), o.flush())
 }
 
-// Fail shows an error. Script positions are shown by who runs the script.
+// drop ends an answer that has no end record.
+func (o *Output) drop() {
+	if o.JSON != nil {
+		o.JSON.Drop()
+	}
+}
+
+func (o *Output) flush() error {
+	if o.Flush == nil {
+		return nil
+	}
+	return o.Flush()
+}
+
+// Fail shows an error. Of a script only the place is shown: what failed there
+// was shown when it happened.
 func (o *Output) Fail(err error) {
+	text := report.Text(err.Error())
 	var script *ScriptError
 	if errors.As(err, &script) {
-		return // shown when it happened
+		text = report.Text(report.Sprintf("%s:%d: the script failed here", script.File, script.Line))
 	}
-	text := report.Text(err.Error())
 	if o.logText != nil {
 		o.logText.Printf("%s\n", text)
 	}
 	if o.JSON != nil {
-		fmt.Fprintln(o.Errors, report.Layout(err.Error()))
+		fmt.Fprintln(o.Errors, report.Layout(string(text)))
 		return
 	}
 	o.Printer.Styled(report.Failure, "%s\n", text)

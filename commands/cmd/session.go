@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"time"
 
 	"gokd/model"
 )
@@ -19,6 +20,9 @@ type Session struct {
 	Commands *Table
 	Out      *Output
 	Eval     Evaluator
+
+	Location *time.Location // of the clock that times are shown in; nil: UTC
+	Version  string         // of the program
 
 	CPU         int  // the current processor, ~N
 	KeepGoing   bool // a failing command does not stop a script
@@ -108,28 +112,55 @@ func (s *Session) cut(line string) (one, rest string) {
 	if strings.HasPrefix(line, "*") {
 		return "", ""
 	}
-	if c, _, ok := s.Commands.Find(line); ok && c.Line {
+	c, _, known := s.Commands.Find(line)
+	if known && c.Line {
 		return strings.TrimSpace(line), ""
 	}
-	in := false
-	end := len(line)
-	for i := 0; i < len(line); i++ {
-		if line[i] == '"' {
-			in = !in
-		}
-		if line[i] == ';' && !in {
-			end = i
-			break
-		}
-	}
+	end := commandEnd(line)
 	one = strings.TrimSpace(line[:end])
 	if end < len(line) {
 		rest = line[end+1:]
 	}
-	if strings.HasPrefix(one, "$$") && !strings.HasPrefix(one, "$$>") {
+	if strings.HasPrefix(one, "$$") && !known {
 		return "", rest
 	}
 	return one, rest
+}
+
+// commandEnd finds the semicolon that ends the first command of a line, outside
+// quotes and braces.
+func commandEnd(line string) int {
+	in, depth := false, 0
+	for i := 0; i < len(line); i++ {
+		switch c := line[i]; {
+		case c == '"':
+			in = !in
+		case in:
+		case c == '{':
+			depth++
+		case c == '}':
+			depth--
+		case c == ';' && depth <= 0:
+			return i
+		}
+	}
+	return len(line)
+}
+
+// openBraces counts the braces of a text that are not closed, outside quotes.
+func openBraces(text string) int {
+	in, depth := false, 0
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			in = !in
+		case c == '{' && !in:
+			depth++
+		case c == '}' && !in:
+			depth--
+		}
+	}
+	return depth
 }
 
 // UnknownError says that no command has a name.
@@ -162,6 +193,10 @@ func (s *Session) one(ctx context.Context, line string) (err error) {
 	}
 	s.Out.Begin(name, strings.TrimSpace(rest))
 	defer func() {
+		if ok && c.NoEnd && err == nil {
+			s.Out.drop()
+			return
+		}
 		if s.Out.End(err) != nil && err == nil {
 			err = errors.New("the output can't be written")
 		}
@@ -188,6 +223,10 @@ func (s *Session) run(ctx context.Context, c *Command, in Args) (err error) {
 		}
 	}()
 	err = c.Run(ctx, s, in, s.Out)
+	var usage *UsageError
+	if errors.As(err, &usage) && usage.Command == nil {
+		usage.Command = c
+	}
 	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
 		err = ErrInterrupted
 	}
@@ -215,52 +254,96 @@ func (e *ScriptError) Error() string { return fmt.Sprintf("%s:%d: %v", e.File, e
 // Unwrap gives the failure.
 func (e *ScriptError) Unwrap() error { return e.Err }
 
-// RunFile runs the commands of a file, line by line. With joined true the
-// lines are taken as one, as $$>< does, so that a command may span lines.
+// RunFile runs the commands of a file, line by line; echo shows each line with
+// the prompt before it. A line that opens a brace goes on to the one that closes
+// it. The first failing command ends the file, unless KeepGoing is set; the
+// error is a *ScriptError.
 func (s *Session) RunFile(ctx context.Context, name string, echo bool) error {
+	return s.RunFileArgs(ctx, name, echo, nil)
+}
+
+// RunFileArgs is RunFile with arguments: ${$arg1} and so on in the file stand
+// for them.
+func (s *Session) RunFileArgs(ctx context.Context, name string, echo bool, args []string) error {
 	if s.depth >= MaxScriptDepth {
 		return fmt.Errorf("%s: scripts run scripts more than %d deep", name, MaxScriptDepth)
 	}
 	s.depth++
 	defer func() { s.depth-- }()
+	text, err := s.readScript(name)
+	if err != nil {
+		return err
+	}
+	for i, a := range args {
+		text = strings.ReplaceAll(text, fmt.Sprintf("${$arg%d}", i+1), a)
+	}
+	return s.runLines(ctx, name, text, echo)
+}
+
+func (s *Session) readScript(name string) (string, error) {
 	open := s.OpenScript
 	if open == nil {
 		open = func(name string) (io.ReadCloser, error) { return os.Open(name) }
 	}
 	f, err := open(name)
 	if err != nil {
-		return fmt.Errorf("command file: %w", err)
+		return "", fmt.Errorf("command file: %w", err)
 	}
 	defer f.Close()
 	b, err := io.ReadAll(io.LimitReader(f, maxScriptSize+1))
 	if err != nil {
-		return fmt.Errorf("command file %s: %w", name, err)
+		return "", fmt.Errorf("command file %s: %w", name, err)
 	}
 	if len(b) > maxScriptSize {
-		return fmt.Errorf("command file %s: larger than %d bytes", name, maxScriptSize)
+		return "", fmt.Errorf("command file %s: larger than %d bytes", name, maxScriptSize)
 	}
-	return s.runLines(ctx, name, string(b), echo)
+	return strings.TrimPrefix(string(b), "\ufeff"), nil
 }
 
 func (s *Session) runLines(ctx context.Context, name, text string, echo bool) error {
-	text = strings.TrimPrefix(text, "\ufeff")
 	var failed error
-	for n, line := range strings.Split(text, "\n") {
-		if s.Quit || ctx.Err() != nil {
-			break
+	lines := strings.Split(text, "\n")
+	for n := 0; n < len(lines) && !s.Quit && ctx.Err() == nil; {
+		start := n
+		line := strings.TrimRight(lines[n], "\r")
+		for n++; n < len(lines) && s.continues(line); n++ {
+			line += ";" + strings.TrimRight(lines[n], "\r")
 		}
-		line = strings.TrimRight(line, "\r")
 		if echo && strings.TrimSpace(line) != "" {
 			s.Out.Echo(s.Prompt() + line)
 		}
 		if err := s.Execute(ctx, line); err != nil {
-			failed = errors.Join(failed, &ScriptError{name, n + 1, err})
+			failed = errors.Join(failed, &ScriptError{name, start + 1, err})
 			if !s.KeepGoing {
 				return failed
 			}
 		}
 	}
 	return failed
+}
+
+// continues reports whether the next line of a script belongs to this one: a
+// brace is open, and not in a comment.
+func (s *Session) continues(line string) bool {
+	trimmed := strings.TrimLeft(line, " \t;")
+	if strings.HasPrefix(trimmed, "*") || !strings.Contains(trimmed, "{") {
+		return false
+	}
+	c, _, ok := s.Commands.Find(trimmed)
+	return ok && !c.Line && openBraces(line) > 0
+}
+
+// Catch runs commands whose failure ends them but nothing else: the block of
+// .catch. Only an interruption is an error.
+func (s *Session) Catch(ctx context.Context, block string) error {
+	failed, keep := s.Failed, s.KeepGoing
+	s.KeepGoing = false
+	err := s.Execute(ctx, block)
+	s.Failed, s.KeepGoing = failed, keep
+	if errors.Is(err, ErrInterrupted) {
+		return err
+	}
+	return nil
 }
 
 // Prompt gives kd's prompt: "2: kd> ", or "kd> " with one processor.

@@ -10,7 +10,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 	"sync"
 	"time"
 )
@@ -124,6 +123,11 @@ type JSON struct {
 	mu sync.Mutex
 	w  io.Writer
 
+	answers []answer // being written; a script's own below those of its commands
+}
+
+// answer is one command's, from Begin to End.
+type answer struct {
 	command, args string
 	skipped       int
 	start         time.Time
@@ -132,20 +136,33 @@ type JSON struct {
 // NewJSON gives a sink that writes to w.
 func NewJSON(w io.Writer) *JSON { return &JSON{w: w} }
 
-// Begin starts the answer of a command.
+// Begin starts the answer of a command. A command that runs others has theirs
+// inside its own.
 func (j *JSON) Begin(command, args string) {
-	j.command, j.args, j.skipped, j.start = command, args, 0, time.Now()
+	j.answers = append(j.answers, answer{command: command, args: args, start: time.Now()})
 }
+
+// top gives the answer that records belong to.
+func (j *JSON) top() *answer {
+	if len(j.answers) == 0 {
+		return &answer{start: time.Now()}
+	}
+	return &j.answers[len(j.answers)-1]
+}
+
+// Drop ends the answer of a command without a record.
+func (j *JSON) Drop() { j.answers = j.answers[:max(0, len(j.answers)-1)] }
 
 // Emit writes one record; text-only ones are left out.
 func (j *JSON) Emit(r Record) error {
 	if _, ok := r.(TextOnly); ok {
 		return nil
 	}
+	top := j.top()
 	if s, ok := r.(Skipper); ok {
-		j.skipped += s.SkippedItems()
+		top.skipped += s.SkippedItems()
 	}
-	line, err := Marshal(j.command, j.args, r)
+	line, err := Marshal(top.command, top.args, r)
 	if err != nil {
 		return err
 	}
@@ -157,11 +174,13 @@ func (j *JSON) Emit(r Record) error {
 
 // End writes the end record of the command.
 func (j *JSON) End(failure error) error {
-	e := End{OK: failure == nil, Skipped: j.skipped}
-	e.ElapsedMS = float64(time.Since(j.start).Microseconds()) / 1000
+	top := j.top()
+	e := End{OK: failure == nil, Skipped: top.skipped}
+	e.ElapsedMS = float64(time.Since(top.start).Microseconds()) / 1000
 	if failure != nil {
 		e.Error = failure.Error()
 	}
+	defer j.Drop()
 	return j.Emit(e)
 }
 
@@ -190,6 +209,10 @@ func Marshal(command, args string, r Record) ([]byte, error) {
 	}
 	return append(append(line, body[1:]...), '\n'), nil
 }
+
+// JSONObject encodes a value as the JSON of records is written, for a record
+// with a MarshalJSON of its own.
+func JSONObject(v any) ([]byte, error) { return encode(v) }
 
 func encode(v any) ([]byte, error) {
 	var b bytes.Buffer
@@ -225,14 +248,4 @@ type Recorder struct{ Records []Record }
 func (r *Recorder) Emit(rec Record) error {
 	r.Records = append(r.Records, rec)
 	return nil
-}
-
-// Latin1 gives the bytes of a narrow string from a dump as the characters of
-// the same numbers, so that none is lost.
-func Latin1(b []byte) string {
-	var s strings.Builder
-	for _, c := range b {
-		s.WriteRune(rune(c))
-	}
-	return s.String()
 }

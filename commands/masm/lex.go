@@ -1,0 +1,194 @@
+package masm
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// tokenKind is the class of a token.
+type tokenKind uint8
+
+const (
+	tokEnd      tokenKind = iota
+	tokNumber             // value
+	tokName               // a symbol, a module or an operator in letters
+	tokRegister           // after "@": a register or pseudo-register
+	tokOperator           // text
+)
+
+type token struct {
+	kind  tokenKind
+	text  string
+	value uint64
+	at    int // byte offset in the expression
+}
+
+// operators in signs, longest first.
+var signs = []string{
+	">>>", "<<", ">>", "==", "!=", "<=", ">=",
+	"+", "-", "*", "/", "%", "&", "|", "^", "=", "<", ">", "(", ")", "~", ",", ".",
+}
+
+// lexer cuts an expression into tokens.
+type lexer struct {
+	text string
+	at   int
+}
+
+// next gives the token at the lexer's place and moves behind it.
+func (l *lexer) next() (token, error) {
+	for l.at < len(l.text) && (l.text[l.at] == ' ' || l.text[l.at] == '\t') {
+		l.at++
+	}
+	t := token{at: l.at}
+	if l.at == len(l.text) {
+		return t, nil
+	}
+	switch c := l.text[l.at]; {
+	case c == '@':
+		return l.register()
+	case c == '\'':
+		return l.character()
+	case c == '`' || isWord(c) || c == '?':
+		return l.word()
+	}
+	for _, s := range signs {
+		if strings.HasPrefix(l.text[l.at:], s) {
+			l.at += len(s)
+			t.kind, t.text = tokOperator, s
+			return t, nil
+		}
+	}
+	return t, syntaxError(l.text, l.at, "unexpected character")
+}
+
+// register reads "@name", "@$name", or "@!" and a quoted symbol name, which
+// may hold any character.
+func (l *lexer) register() (token, error) {
+	t := token{kind: tokRegister, at: l.at}
+	l.at++
+	if rest, ok := strings.CutPrefix(l.text[l.at:], `!"`); ok {
+		end := strings.IndexByte(rest, '"')
+		if end < 0 {
+			return t, syntaxError(l.text, t.at, "missing closing quote")
+		}
+		l.at += 2 + end + 1
+		t.kind, t.text = tokName, rest[:end]
+		return t, nil
+	}
+	start := l.at
+	if l.at < len(l.text) && l.text[l.at] == '$' {
+		l.at++
+	}
+	for l.at < len(l.text) && isWord(l.text[l.at]) {
+		l.at++
+	}
+	if t.text = strings.ToLower(l.text[start:l.at]); t.text == "" || t.text == "$" {
+		return t, syntaxError(l.text, t.at, "a register's name follows @")
+	}
+	return t, nil
+}
+
+// character reads 'a', or up to eight characters, first one highest.
+func (l *lexer) character() (token, error) {
+	t := token{kind: tokNumber, at: l.at}
+	end := strings.IndexByte(l.text[l.at+1:], '\'')
+	if end < 1 || end > 8 {
+		return t, syntaxError(l.text, l.at, "want one to eight characters between quotes")
+	}
+	t.text = l.text[l.at : l.at+end+2]
+	for _, c := range []byte(t.text[1 : end+1]) {
+		t.value = t.value<<8 | uint64(c)
+	}
+	l.at += end + 2
+	return t, nil
+}
+
+// word reads a number or a name. A word of hexadecimal digits is a number, as
+// in kd, even where a symbol has that name; "nt!add" is a name.
+func (l *lexer) word() (token, error) {
+	t := token{kind: tokName, at: l.at}
+	end := l.at
+	for end < len(l.text) && (isWord(l.text[end]) || l.text[end] == '`') {
+		end++
+	}
+	if end < len(l.text) && l.text[end] == '!' && !strings.HasPrefix(l.text[end:], "!=") || end == l.at {
+		for end++; end < len(l.text) && isSymbol(l.text[end]); end++ {
+		}
+	} else if v, ok, err := parseNumber(l.text[l.at:end]); err != nil {
+		return t, syntaxError(l.text, l.at, err.Error())
+	} else if ok {
+		t.kind, t.value = tokNumber, v
+	} else {
+		for end < len(l.text) && isSymbol(l.text[end]) { // "Class::Name"
+			end++
+		}
+	}
+	t.text, l.at = l.text[l.at:end], end
+	return t, nil
+}
+
+func isWord(c byte) bool {
+	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c == '_' || c == '$' || c >= 0x80
+}
+
+// isSymbol: decorated C++ names hold "?", "@", ":" and "~".
+func isSymbol(c byte) bool {
+	return isWord(c) || c == '?' || c == '@' || c == ':' || c == '~' || c == '.' || c == '#'
+}
+
+// parseNumber reads a number: hexadecimal unless 0n (decimal), 0t (octal), 0y
+// (binary) or a final h says otherwise. Back-ticks may separate digits. ok is
+// false for a word that is no number; an error means a number that is too large.
+//
+// A hexadecimal constant from 80000000 to ffffffff written with at most eight
+// digits is extended by its sign, as kd does in kernel mode, unless it has a
+// back-tick (the debugger's documentation on sign extension).
+func parseNumber(word string) (v uint64, ok bool, err error) {
+	digits := strings.ReplaceAll(word, "`", "")
+	base := 16
+	if len(digits) > 2 && digits[0] == '0' {
+		switch digits[1] {
+		case 'x', 'X':
+			digits = digits[2:]
+		case 'n', 'N':
+			digits, base = digits[2:], 10
+		case 't', 'T':
+			digits, base = digits[2:], 8
+		case 'y', 'Y':
+			digits, base = digits[2:], 2
+		}
+	}
+	if base == 16 {
+		digits = strings.TrimSuffix(strings.TrimSuffix(digits, "h"), "H")
+	}
+	for _, c := range []byte(digits) {
+		if digitValue(c) >= base {
+			return 0, false, nil
+		}
+	}
+	if digits == "" {
+		return 0, false, nil
+	}
+	v, err = strconv.ParseUint(digits, base, 64)
+	if err != nil {
+		return 0, false, fmt.Errorf("%s does not fit 64 bits", word)
+	}
+	if base == 16 && len(digits) <= 8 && v >= 1<<31 && !strings.Contains(word, "`") {
+		v |= 0xffffffff00000000
+	}
+	return v, true, nil
+}
+
+func digitValue(c byte) int {
+	switch {
+	case c >= '0' && c <= '9':
+		return int(c - '0')
+	case c >= 'a' && c <= 'f':
+		return int(c-'a') + 10
+	case c >= 'A' && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return 99
+}

@@ -1,0 +1,419 @@
+// Package masm evaluates expressions in the default syntax of kd: numbers in
+// hexadecimal, symbols, registers, reads of memory and operators (Microsoft's
+// debugger documentation, "MASM Numbers and Operators"). All values are 64-bit
+// unsigned integers.
+//
+// It knows the target only through the Target interface and works without one
+// on numbers.
+package masm
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"gokd/model/mem"
+)
+
+// Target answers what an expression asks of a dump.
+type Target interface {
+	// Symbol gives the address of "module!name", of a bare name, or the base of
+	// a module; false where there is no such thing.
+	Symbol(ctx context.Context, module, name string) (mem.VA, bool)
+	// ReadVirtual fills p or fails.
+	ReadVirtual(p []byte, at mem.VA) (int, error)
+	// Register gives a register ("rip") or pseudo-register ("$thread"). ok is
+	// false where there is none of that name; the error says why one that
+	// exists has no value.
+	Register(name string) (v uint64, ok bool, err error)
+}
+
+// Evaluator evaluates expressions over a target.
+type Evaluator struct{ target Target }
+
+// New gives an evaluator; target may be nil.
+func New(target Target) *Evaluator { return &Evaluator{target} }
+
+// Limits of an expression: no one types more, and a fuzzer must not exhaust
+// the stack.
+const (
+	maxLength = 4096
+	maxDepth  = 64
+)
+
+// SyntaxError is an expression that can't be read or has no value.
+type SyntaxError struct {
+	Class string // as kd words it: "Syntax error", "Couldn't resolve error", "Operand error"
+	Expr  string
+	At    int    // byte offset of the place
+	Why   string // the reason
+}
+
+// Error gives kd's line, then the expression with a caret under the place.
+func (e *SyntaxError) Error() string {
+	indent := strings.Repeat(" ", len([]rune(e.Expr[:e.At])))
+	return fmt.Sprintf("%s at '%s'\n    %s\n    %s^ %s", e.Class, e.Expr[e.At:], e.Expr, indent, e.Why)
+}
+
+// Unwrap gives the class ErrExpression.
+func (e *SyntaxError) Unwrap() error { return ErrExpression }
+
+// ErrExpression is the class of every *SyntaxError.
+var ErrExpression = errors.New("bad expression")
+
+func syntaxError(expr string, at int, why string) error {
+	return &SyntaxError{"Syntax error", expr, min(at, len(expr)), why}
+}
+
+func resolveError(expr string, at int, why string) error {
+	return &SyntaxError{"Couldn't resolve error", expr, at, why}
+}
+
+// Eval gives the value of an expression. An error is a *SyntaxError, or that
+// of the memory that was to be read.
+func (e *Evaluator) Eval(ctx context.Context, expr string) (uint64, error) {
+	expr = strings.TrimSpace(expr)
+	if len(expr) > maxLength {
+		return 0, fmt.Errorf("expression of %d characters: at most %d", len(expr), maxLength)
+	}
+	p := &parser{ctx: ctx, target: e.target, lex: lexer{text: expr}}
+	if err := p.advance(); err != nil {
+		return 0, err
+	}
+	if p.tok.kind == tokEnd {
+		return 0, syntaxError(expr, 0, "an expression is missing")
+	}
+	v, err := p.expression(0, 0)
+	if err != nil {
+		return 0, err
+	}
+	if p.tok.kind != tokEnd {
+		return 0, syntaxError(expr, p.tok.at, "an operator or the end is expected here")
+	}
+	return v, nil
+}
+
+// parser is a Pratt parser that computes as it reads.
+type parser struct {
+	ctx    context.Context
+	target Target
+	lex    lexer
+	tok    token // looked at next
+}
+
+func (p *parser) advance() (err error) {
+	p.tok, err = p.lex.next()
+	return err
+}
+
+// operator names the binary operator at hand; words and signs are one.
+func (p *parser) operator() string {
+	switch p.tok.kind {
+	case tokOperator:
+		return p.tok.text
+	case tokName:
+		switch w := strings.ToLower(p.tok.text); w {
+		case "mod":
+			return "%"
+		case "and":
+			return "&"
+		case "xor":
+			return "^"
+		case "or":
+			return "|"
+		}
+	}
+	return ""
+}
+
+// powers are the binding powers of binary operators, in the order of the
+// documentation's table.
+var powers = map[string]int{
+	"|": 1, "^": 2, "&": 3,
+	"=": 4, "==": 4, "!=": 4, "<": 4, ">": 4, "<=": 4, ">=": 4,
+	"<<": 5, ">>": 5, ">>>": 5,
+	"+": 6, "-": 6,
+	"*": 7, "/": 7, "%": 7,
+}
+
+// unaryPower binds tighter than every binary operator.
+const unaryPower = 8
+
+func (p *parser) expression(power, depth int) (uint64, error) {
+	if depth > maxDepth {
+		return 0, syntaxError(p.lex.text, p.tok.at, "nested too deep")
+	}
+	left, err := p.operand(depth)
+	for err == nil {
+		op := p.operator()
+		if powers[op] <= power {
+			return left, nil
+		}
+		at := p.tok.at
+		if err = p.advance(); err != nil {
+			break
+		}
+		var right uint64
+		if right, err = p.expression(powers[op], depth+1); err != nil {
+			break
+		}
+		if right == 0 && (op == "/" || op == "%") {
+			return 0, &SyntaxError{"Operand error", p.lex.text, at, "division by zero"}
+		}
+		left = binaryValue(op, left, right)
+	}
+	return 0, err
+}
+
+func binaryValue(op string, a, b uint64) uint64 {
+	truth := func(t bool) uint64 {
+		if t {
+			return 1
+		}
+		return 0
+	}
+	switch op {
+	case "|":
+		return a | b
+	case "^":
+		return a ^ b
+	case "&":
+		return a & b
+	case "=", "==":
+		return truth(a == b)
+	case "!=":
+		return truth(a != b)
+	case "<":
+		return truth(a < b)
+	case ">":
+		return truth(a > b)
+	case "<=":
+		return truth(a <= b)
+	case ">=":
+		return truth(a >= b)
+	case "<<":
+		return a << b
+	case ">>":
+		return a >> b
+	case ">>>":
+		return uint64(int64(a) >> b)
+	case "+":
+		return a + b
+	case "-":
+		return a - b
+	case "*":
+		return a * b
+	case "/":
+		return a / b
+	}
+	return a % b
+}
+
+// unaryWords are the unary operators in letters. Reads give their width.
+var unaryWords = map[string]int{
+	"not": 0, "hi": 0, "low": 0, "by": 1, "wo": 2, "dwo": 4, "qwo": 8, "poi": 8,
+}
+
+// operand reads a value with its unary operators.
+func (p *parser) operand(depth int) (uint64, error) {
+	t := p.tok
+	if err := p.advance(); err != nil {
+		return 0, err
+	}
+	switch t.kind {
+	case tokNumber:
+		return t.value, nil
+	case tokRegister:
+		return p.register(t)
+	case tokName:
+		word := strings.ToLower(t.text)
+		if _, ok := unaryWords[word]; ok && p.startsOperand() {
+			return p.unary(word, depth)
+		}
+		if word == "$vvalid" {
+			return p.valid(t, depth)
+		}
+		return p.symbol(t)
+	case tokOperator:
+		switch t.text {
+		case "(":
+			v, err := p.expression(0, depth+1)
+			if err != nil {
+				return 0, err
+			}
+			return v, p.expect(")", t)
+		case "+", "-", "~":
+			return p.unary(t.text, depth)
+		case ".":
+			return p.register(token{kind: tokRegister, text: "$ip", at: t.at})
+		}
+	}
+	return 0, syntaxError(p.lex.text, t.at, "a value is expected here")
+}
+
+// startsOperand tells "poi(x)" and "poi x" from a symbol named poi.
+func (p *parser) startsOperand() bool {
+	if p.tok.kind == tokOperator {
+		return strings.Contains("(~.+-", p.tok.text)
+	}
+	return p.tok.kind != tokEnd && p.operator() == ""
+}
+
+func (p *parser) expect(sign string, open token) error {
+	if p.tok.kind != tokOperator || p.tok.text != sign {
+		return syntaxError(p.lex.text, min(p.tok.at, len(p.lex.text)),
+			fmt.Sprintf("'%s' is missing for '%s' at character %d", sign, open.text, open.at+1))
+	}
+	return p.advance()
+}
+
+func (p *parser) unary(op string, depth int) (uint64, error) {
+	at := p.tok.at
+	v, err := p.expression(unaryPower, depth+1)
+	if err != nil {
+		return 0, err
+	}
+	switch op {
+	case "-":
+		return -v, nil
+	case "~":
+		return ^v, nil
+	case "not":
+		if v == 0 {
+			return 1, nil
+		}
+		return 0, nil
+	case "hi":
+		return v >> 16 & 0xffff, nil
+	case "low":
+		return v & 0xffff, nil
+	case "+":
+		return v, nil
+	}
+	return p.read(mem.VA(v), unaryWords[op], at)
+}
+
+// read gives the little-endian number of size bytes at an address.
+func (p *parser) read(at mem.VA, size, place int) (uint64, error) {
+	if p.target == nil {
+		return 0, resolveError(p.lex.text, place, "no dump is open to read memory from")
+	}
+	var b [8]byte
+	if _, err := p.target.ReadVirtual(b[:size], at); err != nil {
+		return 0, &MemoryError{p.lex.text, place, at, err}
+	}
+	return binary.LittleEndian.Uint64(b[:]), nil
+}
+
+// MemoryError says which read of an expression failed.
+type MemoryError struct {
+	Expr string
+	At   int // byte offset of the address in the expression
+	VA   mem.VA
+	Err  error
+}
+
+func (e *MemoryError) Error() string {
+	indent := strings.Repeat(" ", len([]rune(e.Expr[:e.At])))
+	return fmt.Sprintf("Memory access error at '%s'\n    %s\n    %s^ %v", e.Expr[e.At:], e.Expr, indent, e.Err)
+}
+
+// Unwrap gives the reason.
+func (e *MemoryError) Unwrap() error { return e.Err }
+
+// valid is $vvalid(address, length): 1 where all bytes can be read.
+func (p *parser) valid(name token, depth int) (uint64, error) {
+	open := p.tok
+	if err := p.expect("(", name); err != nil {
+		return 0, err
+	}
+	at, err := p.expression(0, depth+1)
+	if err != nil {
+		return 0, err
+	}
+	if err := p.expect(",", name); err != nil {
+		return 0, err
+	}
+	n, err := p.expression(0, depth+1)
+	if err != nil {
+		return 0, err
+	}
+	if err := p.expect(")", open); err != nil {
+		return 0, err
+	}
+	return p.validRange(mem.VA(at), n)
+}
+
+// maxValid limits the range that $vvalid tests, in bytes.
+const maxValid = 1 << 30
+
+func (p *parser) validRange(at mem.VA, n uint64) (uint64, error) {
+	if p.target == nil || n > maxValid || n > 0 && uint64(at)+n-1 < uint64(at) {
+		return 0, nil
+	}
+	var b [1]byte
+	for left := n; left > 0; {
+		if p.ctx.Err() != nil {
+			return 0, p.ctx.Err()
+		}
+		if _, err := p.target.ReadVirtual(b[:], at); err != nil {
+			return 0, nil
+		}
+		step := min(left, mem.PageSize-uint64(at)%mem.PageSize)
+		at += mem.VA(step)
+		left -= step
+	}
+	return 1, nil
+}
+
+func (p *parser) register(t token) (uint64, error) {
+	switch t.text {
+	case "$ptrsize":
+		return 8, nil
+	case "$pagesize":
+		return mem.PageSize, nil
+	}
+	if p.target != nil {
+		v, ok, err := p.target.Register(t.text)
+		if err != nil {
+			return 0, resolveError(p.lex.text, t.at, err.Error())
+		}
+		if ok {
+			return v, nil
+		}
+		// "@name" may also be a symbol that is not to be taken for a number.
+		if at, ok := p.target.Symbol(p.ctx, "", strings.TrimPrefix(p.lex.text[t.at:t.at+1+len(t.text)], "@")); ok {
+			return uint64(at), nil
+		}
+	}
+	return 0, &SyntaxError{"Bad register error", p.lex.text, t.at, "no such register or pseudo-register"}
+}
+
+func (p *parser) symbol(t token) (uint64, error) {
+	module, name, ok := strings.Cut(t.text, "!")
+	if !ok {
+		module, name = "", t.text
+	}
+	switch {
+	case p.target == nil:
+		return 0, resolveError(p.lex.text, t.at, "no dump is open to look symbols up in")
+	case name == "":
+		return 0, syntaxError(p.lex.text, t.at, "a symbol's name follows the exclamation mark")
+	}
+	if at, ok := p.target.Symbol(p.ctx, module, name); ok {
+		return uint64(at), nil
+	}
+	// "$thread" and "rip" without "@" are registers where no symbol has the name.
+	if module == "" {
+		v, ok, err := p.target.Register(strings.ToLower(name))
+		if err != nil {
+			return 0, resolveError(p.lex.text, t.at, err.Error())
+		}
+		if ok {
+			return v, nil
+		}
+	}
+	return 0, resolveError(p.lex.text, t.at, "no such symbol, module or register; symbols are looked for in tables that match the image and in export tables")
+}

@@ -1,0 +1,67 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gokd/commands/cmd"
+	"gokd/commands/report"
+)
+
+var evaluate = &cmd.Command{
+	Name: "?", Prefix: true, Group: cmd.GroupSession,
+	Summary: "evaluate an expression",
+	Help: `Works out an expression and prints it in decimal, signed, and in hexadecimal; ?
+alone lists the commands.
+
+  numbers    hexadecimal; 0n decimal, 0t octal, 0y binary, 'A' a character;
+             80000000 to ffffffff extend their sign, 0` + "`" + `80000000 does not
+  symbols    nt!KeBugCheckEx, KeBugCheckEx, nt (its base), nt+1234
+  registers  @rip, @rsp, @$thread, @$proc, @$prcb, @$teb, @$peb, @$ip, @$csp,
+             @$tid, @$tpid, @$bug_code, @$bug_param1 and so on
+  reads      poi(a), by(a), wo(a), dwo(a), qwo(a)
+  operators  + - * / % (mod) << >> >>> = == != < > <= >= & (and) ^ (xor) | (or)
+             - ~ not hi low, $vvalid(address, length), parentheses
+
+A word of hexadecimal digits is a number even where a symbol has that name:
+write nt!add or @add for the symbol.`,
+	Example: "? 1+2*3\n? nt\n? @$thread",
+	SeeAlso: []string{".help"},
+	Args: []cmd.Arg{{
+		Name: "expression", Kind: cmd.KindRest, Optional: true, Doc: "what to evaluate",
+	}},
+	Run: func(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
+		switch {
+		case !in.Has("expression"):
+			return runHelp(ctx, s, in, out)
+		case s.Eval == nil:
+			return errors.New("no evaluator")
+		}
+		v, err := s.Eval.Eval(ctx, in.Text("expression"))
+		if err != nil {
+			return err
+		}
+		return out.Emit(evaluation{v})
+	},
+}
+
+// evaluation is the value of an expression.
+type evaluation struct{ value uint64 }
+
+// Type names the record.
+func (evaluation) Type() string { return "evaluation" }
+
+// MarshalJSON gives the value as a mask and as a signed number's text: JSON
+// numbers lose bits beyond 2^53.
+func (e evaluation) MarshalJSON() ([]byte, error) {
+	return report.JSONObject(struct {
+		Value  report.Addr `json:"value"`
+		Signed string      `json:"signed"`
+	}{report.Addr(e.value), fmt.Sprint(int64(e.value))})
+}
+
+// WriteText writes kd's line.
+func (e evaluation) WriteText(p *report.Printer) {
+	p.Printf("Evaluate expression: %d = %s\n", int64(e.value), report.Addr(e.value).Tick())
+}

@@ -1,0 +1,19 @@
+// Package commands says which commands exist: it joins the groups.
+package commands
+
+import (
+	"slices"
+
+	"gokd/commands/cmd"
+	"gokd/commands/session"
+	"gokd/commands/symbol"
+)
+
+// Table joins the commands of all groups. An error is a mistake in a
+// declaration.
+func Table() (*cmd.Table, error) {
+	return cmd.NewTable(slices.Concat(
+		session.Commands(),
+		symbol.Commands(),
+	)...)
+}
