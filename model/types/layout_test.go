@@ -82,13 +82,19 @@ func compareGlobals(t *testing.T, g *Globals, table *ISF) {
 	if err != nil || p.Size != g.SizeEProcess() {
 		t.Errorf("sizeof(_EPROCESS) = %#x, want %#x, %v", g.SizeEProcess(), p.Size, err)
 	}
-	callout, _ := table.Lookup("KySwitchKernelStackCallout")
-	for _, s := range []Symbols{g, table} {
-		sym, delta, ok := s.Nearest(callout.RVA + 0x27)
-		if !ok || sym.Name != "KySwitchKernelStackCallout" || delta != 0x27 {
-			t.Errorf("%s: Nearest in KySwitchKernelStackCallout = %s+%#x, %v", s.Describe(), sym.Name, delta, ok)
+	// These names share their addresses with others in some kernels.
+	for name, inside := range map[string]uint32{
+		"KySwitchKernelStackCallout": 0x27, "KxStartSystemThread": 0x16, "KiSwitchKernelStackContinue": 0,
+	} {
+		want, _ := table.Lookup(name)
+		for _, s := range []Symbols{g, table} {
+			sym, delta, ok := s.Nearest(want.RVA + inside)
+			if !ok || sym != want || delta != inside {
+				t.Errorf("%s: Nearest in %s = %s+%#x, %v", s.Describe(), name, sym.Name, delta, ok)
+			}
 		}
 	}
+	callout, _ := table.Lookup("KySwitchKernelStackCallout")
 	if sym, delta, ok := g.Nearest(callout.RVA + 0x20000); ok {
 		t.Errorf("Nearest far from every global = %s+%#x, want none", sym.Name, delta)
 	}

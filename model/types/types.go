@@ -8,6 +8,7 @@ package types
 
 import (
 	"context"
+	"encoding/hex"
 	"fmt"
 	"strings"
 )
@@ -32,6 +33,10 @@ const (
 )
 
 // Type is one type of the target. Types are immutable once handed out.
+//
+// The type that a pointer leads to may be incomplete, of size 0 and without
+// fields, where its table does not describe it. A member of anonymous type has
+// a type with a made-up name. "char" and "unsigned char" are both KindChar.
 type Type struct {
 	Name   string
 	Kind   Kind
@@ -133,15 +138,12 @@ func (g GUID) String() string {
 
 // ParseGUID reads 32 hex digits, with or without dashes.
 func ParseGUID(s string) (g GUID, err error) {
-	s = strings.ReplaceAll(s, "-", "")
-	if len(s) != 32 {
-		return g, fmt.Errorf("GUID %q: want 32 hex digits", s)
+	b, err := hex.DecodeString(strings.ReplaceAll(s, "-", ""))
+	if err == nil && len(b) != len(g) {
+		err = fmt.Errorf("%d bytes, want %d", len(b), len(g))
 	}
-	var b [16]byte
-	for i := range b {
-		if _, err := fmt.Sscanf(s[2*i:2*i+2], "%02x", &b[i]); err != nil {
-			return g, fmt.Errorf("GUID %q: %w", s, err)
-		}
+	if err != nil {
+		return g, fmt.Errorf("GUID %q: %w", clip(s), err)
 	}
 	order := [16]int{3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15}
 	for i, from := range order {
