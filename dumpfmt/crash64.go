@@ -131,7 +131,9 @@ func (o *opener) header() error {
 	if machine != MachineX64 && machine != MachineARM64 {
 		return h.bad("machine", offMachine, "%#x is no known type", machine)
 	}
-	d.Attributes = h.opt32(offAttributes)
+	if v := h.u32(offAttributes); v>>16 != filler32>>16 { // bits set in filler are no attributes
+		d.Attributes = v
+	}
 	if d.Attributes&attrEncrypted != 0 && d.Attributes&attrDecrypted == 0 {
 		return errEncrypted
 	}

@@ -39,6 +39,7 @@ var (
 	_ mem.Physical  = (*physical)(nil)
 	_ mem.Slicer    = (*physical)(nil)
 	_ mem.Offsetter = (*physical)(nil)
+	_ mem.Guarder   = (*physical)(nil)
 	_ layout        = (*spans)(nil)
 )
 

@@ -48,6 +48,10 @@ const (
 	maxTriageDebug  = 64 << 10
 	maxTriageObject = 256 << 10
 	maxTriageBlocks = 1 << 18
+	// claimLimit bounds how often the data blocks may use the file's bytes.
+	// Writers store each block once; many blocks over the same bytes would make
+	// a scan endless.
+	claimLimit = 4
 )
 
 // Fields of KDDEBUGGER_DATA64 (WDBGEXTS.H): the tag KDBG, the block's size, and
@@ -286,10 +290,15 @@ func (t *triage) dataBlocks() {
 		return
 	}
 	t.out.Blocks = slices.Grow(t.out.Blocks, int(count))
-	cut := 0
+	cut, left := 0, claimLimit*uint64(t.size)
 	for b := range slices.Chunk(table, triageBlockSize) {
 		va := binary.LittleEndian.Uint64(b)
 		off, size := binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint32(b[12:])
+		if uint64(size) > left {
+			t.d.warn("TRIAGE_DUMP64: data blocks at file offset %#x: they claim more than %d times the file's bytes: the rest is left out", at, claimLimit)
+			break
+		}
+		left -= uint64(size)
 		switch {
 		case va == filler64 || off == filler32 || size == filler32 || off < offContext && size > 0:
 			cut++
@@ -324,7 +333,11 @@ func (t *triage) unloaded() {
 		return
 	}
 	count := head.opt64(0)
-	if room := min(uint64(t.size-at-8)/unloadedSize, maxUnloaded); count > room {
+	room := min(uint64(t.size-at-8)/unloadedSize, maxUnloaded)
+	if count > room { // the upper half may be padding that was never written
+		count = uint64(head.opt32(0))
+	}
+	if count > room {
 		t.d.warn("unloaded drivers: count at file offset %#x: %d, there is room for %d: leaving them out", at, count, room)
 		return
 	}

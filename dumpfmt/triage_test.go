@@ -2,6 +2,7 @@ package dumpfmt_test
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"strings"
 	"testing"
@@ -197,7 +198,7 @@ func TestTriage_driverNames(t *testing.T) {
 	sample := triageSample()
 	sample.Blocks, sample.Secondary = nil, nil
 	m := append(sample.Image(), make([]byte, 14)...)
-	list := int(uint32(m[0x2030]) | uint32(m[0x2031])<<8 | uint32(m[0x2032])<<16)
+	list := int(binary.LittleEndian.Uint32(m[dumptest.TriageField["drivers"]:]))
 	m.Put(list, uint32(0))                // the first has none
 	m.Put(list+0x90, uint32(len(m)-4-10)) // the second's lies at the end
 	m.Put(len(m)-14, uint32(0x40000000))  // and claims more than there is
@@ -210,6 +211,37 @@ func TestTriage_driverNames(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"", "a.sys", `\SystemRoot\System32\drivers\ünicode.sys`}, names); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
+	}
+}
+
+// A count whose upper half was left filled.
+func TestTriage_paddedCount(t *testing.T) {
+	t.Parallel()
+	m := triageSample().Image()
+	m.Put(int(binary.LittleEndian.Uint32(m[dumptest.TriageField["unloaded"]:]))+4, "PAGE")
+	d := open(t, m)
+	wantWarning(t, d, "")
+	if len(d.Triage.Unloaded) != 2 {
+		t.Errorf("%d unloaded drivers, want 2", len(d.Triage.Unloaded))
+	}
+}
+
+// Blocks that all claim the whole file must not multiply it without end.
+func TestTriage_blocksClaimTooMuch(t *testing.T) {
+	t.Parallel()
+	sample := triageSample()
+	sample.Page, sample.Blocks = dumptest.Block{}, make([]dumptest.Block, 50)
+	m := sample.Image()
+	table := int(binary.LittleEndian.Uint32(m[dumptest.TriageField["blocks"]:]))
+	for i := range sample.Blocks {
+		m.Put(table+16*i, 0xfffffa8000000000+uint64(i)<<32)
+		m.Put(table+16*i+8, uint32(0x2000))
+		m.Put(table+16*i+12, uint32(len(m)-0x2000))
+	}
+	d := open(t, m)
+	wantWarning(t, d, "claim more than 4 times")
+	if n := len(d.Triage.Blocks); n < 4 || n > 20 {
+		t.Errorf("%d blocks, want a few", n)
 	}
 }
 

@@ -53,6 +53,13 @@ type Slicer interface {
 	SlicePhysical(at PA, n int) (b []byte, ok bool)
 }
 
+// Guarder is implemented by a Physical whose slices may lie in a memory map.
+// Guard runs f and turns a memory fault in it (the file shrank, its disk fails)
+// into an error; use slices inside f only. It holds for the calling goroutine.
+type Guarder interface {
+	Guard(f func() error) error
+}
+
 // Offsetter is implemented by a Physical that can tell where in the file a
 // page lies, so that a scan may read in file order.
 type Offsetter interface {
