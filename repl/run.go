@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -63,12 +62,19 @@ func (p Program) newSession(opt options, interactive bool) (*cmd.Session, *write
 		Location: p.Location, Version: p.Version,
 	}
 	out := &writer{Writer: bufio.NewWriterSize(p.Stdout, 1<<16), byLine: isTerminal(p.Stdout)}
+	if isTerminal(p.Stderr) {
+		out.progress = &progress{w: p.Stderr}
+		s.Progress = out.progress.show
+	}
 	if opt.json {
 		s.Out = cmd.NewJSONOutput(out, p.Stderr, opt.era)
 	} else {
 		s.Out = cmd.NewOutput(out, opt.era, p.colored(opt))
 	}
-	s.Out.Flush = out.Flush
+	s.Out.Flush = func() error {
+		out.idle()
+		return out.Flush()
+	}
 	s.Eval = masm.ForSession(s)
 	return s, out, nil
 }
@@ -100,10 +106,7 @@ func (p Program) drive(ctx context.Context, s *cmd.Session, out *writer, opt opt
 		}
 	}
 	if interactive {
-		if err := out.Flush(); err != nil {
-			return err
-		}
-		return p.prompt(ctx, s)
+		return p.interactive(ctx, s, out, opt)
 	}
 	return p.pipe(ctx, s, out)
 }
@@ -161,21 +164,6 @@ func (p Program) pipe(ctx context.Context, s *cmd.Session, out *writer) error {
 	return failed(s, nil)
 }
 
-// writer gathers output; on a terminal every line appears at once.
-type writer struct {
-	*bufio.Writer
-	byLine bool
-}
-
-// Write keeps text until a line ends, on a terminal, or until much is there.
-func (w *writer) Write(b []byte) (int, error) {
-	n, err := w.Writer.Write(b)
-	if w.byLine && err == nil && n > 0 && b[n-1] == '\n' {
-		err = w.Flush()
-	}
-	return n, err
-}
-
 // isTerminal reports whether a stream is one.
 func isTerminal(stream any) bool {
 	f, ok := stream.(interface{ Fd() uintptr })
@@ -187,5 +175,3 @@ func isTerminal(stream any) bool {
 func (p Program) colored(opt options) bool {
 	return !opt.noColor && isTerminal(p.Stdout) && p.Getenv("NO_COLOR") == "" && p.Getenv("TERM") != "dumb"
 }
-
-var _ io.Writer = (*writer)(nil)

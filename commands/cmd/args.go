@@ -23,12 +23,25 @@ const (
 	KindRest                  // the rest of the line as it stands
 )
 
+// Completion is what the prompt offers for an argument.
+type Completion uint8
+
+// What can be offered. Arguments of KindAddr offer symbols by themselves.
+const (
+	CompleteNothing Completion = iota
+	CompleteFile
+	CompleteCommand
+	CompleteModule
+	CompleteSymbol
+)
+
 // Arg declares one argument.
 type Arg struct {
 	Name     string
 	Kind     ArgKind
 	Switch   string // "-v": the argument is given by this switch; else it is positional
 	Optional bool
+	Complete Completion
 	Doc      string
 }
 

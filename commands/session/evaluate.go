@@ -29,7 +29,7 @@ write nt!add or @add for the symbol.`,
 	Example: "? 1+2*3\n? nt\n? @$thread",
 	SeeAlso: []string{".help"},
 	Args: []cmd.Arg{{
-		Name: "expression", Kind: cmd.KindRest, Optional: true, Doc: "what to evaluate",
+		Name: "expression", Kind: cmd.KindRest, Optional: true, Complete: cmd.CompleteSymbol, Doc: "what to evaluate",
 	}},
 	Run: func(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
 		switch {

@@ -80,7 +80,7 @@ var hh = &cmd.Command{
 and related commands. The "!" or "." of the name may be left out.`,
 	Example: ".hh lm\n.hh .logopen",
 	SeeAlso: []string{".help"},
-	Args:    []cmd.Arg{{Name: "command", Kind: cmd.KindWord, Doc: "the command's name"}},
+	Args:    []cmd.Arg{{Name: "command", Kind: cmd.KindWord, Complete: cmd.CompleteCommand, Doc: "the command's name"}},
 	Run: func(_ context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
 		name := in.Text("command")
 		c, ok := s.Commands.Lookup(name)

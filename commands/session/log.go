@@ -22,7 +22,7 @@ is open is closed. With -json the log still holds the text.`,
 	SeeAlso: []string{".logappend", ".logclose"},
 	Args: []cmd.Arg{
 		{Name: "unicode", Switch: "/u", Kind: cmd.KindSwitch, Optional: true, Doc: "accepted and ignored: logs are UTF-8"},
-		{Name: "file", Kind: cmd.KindWord, Optional: true, Doc: "the file to write"},
+		{Name: "file", Kind: cmd.KindWord, Optional: true, Complete: cmd.CompleteFile, Doc: "the file to write"},
 	},
 	Run: func(_ context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
 		return openLog(s, in, out, false)
@@ -37,7 +37,7 @@ var logappend = &cmd.Command{
 	SeeAlso: []string{".logopen", ".logclose"},
 	Args: []cmd.Arg{
 		{Name: "unicode", Switch: "/u", Kind: cmd.KindSwitch, Optional: true, Doc: "accepted and ignored: logs are UTF-8"},
-		{Name: "file", Kind: cmd.KindWord, Optional: true, Doc: "the file to write to"},
+		{Name: "file", Kind: cmd.KindWord, Optional: true, Complete: cmd.CompleteFile, Doc: "the file to write to"},
 	},
 	Run: func(_ context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
 		return openLog(s, in, out, true)

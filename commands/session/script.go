@@ -23,7 +23,7 @@ func script(name, summary, example string, line, echo bool) *cmd.Command {
 		Name: name, Prefix: true, Line: line, Group: cmd.GroupSession,
 		Summary: summary, Help: scriptHelp, Example: example,
 		SeeAlso: []string{".catch", ".echo"},
-		Args:    []cmd.Arg{{Name: "file", Kind: cmd.KindRest, Doc: "the command file"}},
+		Args:    []cmd.Arg{{Name: "file", Kind: cmd.KindRest, Complete: cmd.CompleteFile, Doc: "the command file"}},
 		Run: func(ctx context.Context, s *cmd.Session, in cmd.Args, _ report.Sink) error {
 			return s.RunFile(ctx, unquote(in.Text("file")), echo)
 		},
@@ -52,7 +52,7 @@ var runArgs = &cmd.Command{
 the first one, and so on. One without its argument stays as it is.`,
 	SeeAlso: []string{"$$><"},
 	Args: []cmd.Arg{
-		{Name: "file", Kind: cmd.KindRest, Doc: "the command file, then its arguments"},
+		{Name: "file", Kind: cmd.KindRest, Complete: cmd.CompleteFile, Doc: "the command file, then its arguments"},
 	},
 	Run: func(ctx context.Context, s *cmd.Session, in cmd.Args, _ report.Sink) error {
 		words, err := cmd.Words(in.Text("file"))

@@ -37,7 +37,7 @@ listed all the same. Since Windows 10 most time stamps are hashes, no times.`,
 	Example: "lm\nlmvm nt\nlm m n*",
 	SeeAlso: []string{"vertarget"},
 	Args: []cmd.Arg{{
-		Name: "options", Kind: cmd.KindRest, Optional: true,
+		Name: "options", Kind: cmd.KindRest, Optional: true, Complete: cmd.CompleteModule,
 		Doc: "letters of options; m, M and a take the next word",
 	}},
 	Needs: cmd.NeedTarget,
