@@ -5,8 +5,11 @@ import (
 	"slices"
 
 	"gokd/commands/cmd"
+	"gokd/commands/lock"
+	"gokd/commands/process"
 	"gokd/commands/session"
 	"gokd/commands/symbol"
+	"gokd/commands/thread"
 )
 
 // Table joins the commands of all groups. An error is a mistake in a
@@ -15,5 +18,8 @@ func Table() (*cmd.Table, error) {
 	return cmd.NewTable(slices.Concat(
 		session.Commands(),
 		symbol.Commands(),
+		process.Commands(),
+		thread.Commands(),
+		lock.Commands(),
 	)...)
 }

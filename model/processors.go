@@ -76,9 +76,11 @@ func (k *Kernel) CrashProcessor() int {
 	return 0
 }
 
-// loadContexts gives each processor its registers: the header's for the one
-// that crashed, else what the crash interrupt saved at _KPRCB.Context, else
-// _KPRCB.ProcessorState.ContextFrame.
+// loadContexts gives each processor its registers: what the crash saved at
+// _KPRCB.Context, or at _KPRCB.ProcessorState.ContextFrame, else, for the
+// processor that crashed, the header's. The header comes last because a triage
+// dump of an exception carries the context of the exception there, not that of
+// the bug check.
 func (k *Kernel) loadContexts() {
 	crashed := k.CrashProcessor()
 	for i := range k.Processors {
@@ -86,13 +88,12 @@ func (k *Kernel) loadContexts() {
 		if p.PRCB == 0 {
 			continue
 		}
-		if i == crashed {
+		p.Context = k.savedContext(p.PRCB)
+		if p.Context == nil && i == crashed {
 			if r, ok := ParseContext(k.Source.Crash.Context); ok {
 				p.Context = &r
-				continue
 			}
 		}
-		p.Context = k.savedContext(p.PRCB)
 	}
 }
 

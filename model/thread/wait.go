@@ -29,8 +29,14 @@ func waitObjects(k *model.Kernel, o model.Object, g *model.Gaps) []WaitObject {
 	block := k.Object("_KWAIT_BLOCK", first)
 	if !block.Has("NextWaitBlock") {
 		n := min(g.Uint("wait_objects", o.Field("Tcb.WaitBlockCount")), maxWaitBlocks)
+		if n == 0 && activeFor(block, o.Addr()) {
+			n = 1 // some waits for one object leave the count alone
+		}
 		for i := range n {
 			add(k.Object("_KWAIT_BLOCK", first+mem.VA(i*uint64(block.Type().Size))))
+		}
+		if b, ok := timeoutBlock(k, o, list); ok {
+			add(b)
 		}
 		return list
 	}
@@ -45,6 +51,39 @@ func waitObjects(k *model.Kernel, o model.Object, g *model.Gaps) []WaitObject {
 	}
 	g.Set("wait_objects", fmt.Errorf("wait blocks at %#x: the ring does not close", uint64(first)))
 	return list
+}
+
+// activeFor reports whether a wait block is in use by a thread.
+func activeFor(block model.Object, thread mem.VA) bool {
+	owner, err := block.Field("Thread").Pointer()
+	state, err2 := block.Field("BlockState").Uint()
+	return err == nil && err2 == nil && owner == thread && state == blockActive
+}
+
+// timerBlock is the place of the timer's block among those embedded in a
+// thread; the wait's block count does not count it from 9600 on.
+const timerBlock = 3
+
+// blockActive is WaitBlockActive of _KWAIT_BLOCK_STATE from 9600 on.
+const blockActive = 4
+
+// timeoutBlock gives the block of the thread's own timer, where the wait has a
+// time limit: the block is then active and names that timer. A wait for the
+// timer itself lists it already.
+func timeoutBlock(k *model.Kernel, o model.Object, list []WaitObject) (model.Object, bool) {
+	block := o.Field("Tcb.WaitBlock").Index(timerBlock)
+	timer := o.Field("Tcb.Timer").Addr()
+	object, err := block.Field("Object").Pointer()
+	state, err2 := block.Field("BlockState").Uint()
+	if err != nil || err2 != nil || object != timer || state != blockActive {
+		return block, false
+	}
+	for _, w := range list {
+		if w.Address == timer {
+			return block, false
+		}
+	}
+	return block, true
 }
 
 // describe tells what kind of dispatcher object lies at an address.

@@ -1,0 +1,177 @@
+// Package process is the group of commands about processes.
+package process
+
+import (
+	"context"
+	"fmt"
+
+	"gokd/commands/cmd"
+	"gokd/commands/report"
+	"gokd/commands/show"
+	"gokd/model/mem"
+	"gokd/model/process"
+	"gokd/model/thread"
+)
+
+// Commands lists the group.
+func Commands() []*cmd.Command { return []*cmd.Command{processCommand} }
+
+var processCommand = &cmd.Command{
+	Name: "!process", Aliases: []string{"!kdexts.process"}, Group: cmd.GroupProcess,
+	Summary: "list processes, or show one, with its threads",
+	Args: []cmd.Arg{
+		{Name: "Process", Kind: cmd.KindAddr, Optional: true, Doc: "0: all; process object or process id; -1 or none: the current process"},
+		{Name: "Flags", Kind: cmd.KindFlags, Optional: true, Doc: "0 the process alone, 2 threads with their waits, 4 threads (with 2: and their stacks), 8 no arguments"},
+		{Name: "ImageName", Kind: cmd.KindWord, Optional: true, Doc: "only processes of this image, after Process 0"},
+	},
+	Needs: cmd.NeedKernel,
+	Help: `Lists what the system's list of active processes holds. Processes that have
+ended are not on it. The image name is the 15 characters that the kernel keeps.
+Of the flags, those about threads are shown; the statistics of flag 1 are not.`,
+	Example: "!process 0 0",
+	SeeAlso: []string{"!thread"},
+	Run:     runProcess,
+}
+
+// maxPID tells a process id from an address: ids are small.
+const maxPID = 1 << 31
+
+func runProcess(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
+	which := in.Addr("Process")
+	all := in.Has("Process") && which == 0
+	flags := in.Uint("Flags", 0x3)
+	switch {
+	case all:
+		return list(ctx, s, in.Text("ImageName"), flags, out)
+	case in.Has("ImageName"):
+		return fmt.Errorf("!process: an image name needs Process 0")
+	case which != 0 && which < maxPID:
+		if err := out.Emit(report.Textf("Searching for Process with Cid == %x\n", uint64(which))); err != nil {
+			return err
+		}
+		for p, err := range process.Find(ctx, s.Kernel, uint64(which), "") {
+			if err == nil {
+				return one(ctx, s, p, flags, out)
+			}
+		}
+		return fmt.Errorf("no process has the id %x", uint64(which))
+	case which == 0 || which == ^mem.VA(0):
+		at, err := current(s)
+		if err != nil {
+			return err
+		}
+		which = at
+	}
+	p, err := process.At(s.Kernel, which)
+	if err != nil {
+		return err
+	}
+	return one(ctx, s, p, flags, out)
+}
+
+func current(s *cmd.Session) (mem.VA, error) {
+	for _, c := range s.Kernel.Processors {
+		if c.Number == s.CPU && c.CurrentThread != 0 {
+			return s.Kernel.Object("_KTHREAD", c.CurrentThread).Field("ApcState.Process").Pointer()
+		}
+	}
+	return 0, fmt.Errorf("the current process of processor %d is not in this dump", s.CPU)
+}
+
+// Summary ends a list of processes.
+type Summary struct {
+	Processes int    `json:"processes"`
+	Broken    string `json:"broken,omitempty"`
+}
+
+// Type names the record.
+func (*Summary) Type() string { return "process_summary" }
+
+// SkippedItems counts a broken list as one.
+func (r *Summary) SkippedItems() int {
+	if r.Broken != "" {
+		return 1
+	}
+	return 0
+}
+
+// WriteText says where the list broke, which kd would not.
+func (r *Summary) WriteText(p *report.Printer) {
+	if r.Broken != "" {
+		p.Own("%s\n", r.Broken)
+	}
+}
+
+func list(ctx context.Context, s *cmd.Session, image string, flags uint64, out report.Sink) error {
+	if image == "" {
+		if err := out.Emit(report.Text("**** NT ACTIVE PROCESS DUMP ****\n")); err != nil {
+			return err
+		}
+	}
+	var sum Summary
+	walk := process.All(ctx, s.Kernel)
+	if image != "" {
+		walk = process.Find(ctx, s.Kernel, 0, image)
+	}
+	for p, err := range walk {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			sum.Broken = err.Error()
+			continue
+		}
+		sum.Processes++
+		if err := one(ctx, s, p, flags, out); err != nil {
+			return err
+		}
+	}
+	if sum.Processes == 0 && sum.Broken != "" {
+		return fmt.Errorf("%s", notHere(s, sum.Broken))
+	}
+	return out.Emit(&sum)
+}
+
+// notHere says what a triage dump lacks.
+func notHere(s *cmd.Session, why string) string {
+	if s.Kernel.Triage() {
+		return "the list of processes is not in this dump: " + why
+	}
+	return why
+}
+
+// threadFlags are the bits of Flags that ask for threads.
+const threadFlags = show.FlagWait | show.FlagStack
+
+func one(ctx context.Context, s *cmd.Session, p process.Process, flags uint64, out report.Sink) error {
+	if err := out.Emit(show.NewProcess(s.Kernel, p)); err != nil || flags&threadFlags == 0 {
+		return err
+	}
+	n := 0
+	for at, err := range thread.OfProcess(ctx, s.Kernel, p.Address) {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			if err := out.Emit(report.Notef("%v", err)); err != nil {
+				return err
+			}
+			continue
+		}
+		r, err := show.ThreadAt(ctx, s.Kernel, at, show.Options{Flags: flags, Indent: 8})
+		if err != nil {
+			if err := out.Emit(report.Notef("thread %s: %v", at, err)); err != nil {
+				return err
+			}
+			continue
+		}
+		n++
+		if err := out.Emit(r); err != nil {
+			return err
+		}
+	}
+	if n == 0 {
+		return out.Emit(report.Text("No active threads\n\n"))
+	}
+	return nil
+}

@@ -1,0 +1,277 @@
+// Package show holds the records that several commands print: threads,
+// processes, resources. It renders; it finds nothing out.
+package show
+
+import (
+	"errors"
+	"fmt"
+
+	"gokd/commands/report"
+	"gokd/model"
+	"gokd/model/mem"
+	"gokd/model/thread"
+	"gokd/model/unwind"
+)
+
+// Bits of the Flags argument of !thread and !process.
+const (
+	FlagWait    = 0x2  // wait objects
+	FlagStack   = 0x4  // with FlagWait: fields and stack
+	FlagNoArgs  = 0x8  // no arguments in the stack
+	FlagContext = 0x10 // in the context of the owning process
+	FlagDefault = FlagWait | FlagStack
+)
+
+// CID is a client id.
+type CID struct {
+	PID uint64 `json:"pid"`
+	TID uint64 `json:"tid"`
+}
+
+// WaitObject is an object that a thread waits for.
+type WaitObject struct {
+	Address report.Addr `json:"address"`
+	Type    string      `json:"type"`
+	Detail  string      `json:"detail,omitempty"`
+}
+
+// IRP is a request of a thread.
+type IRP struct {
+	Address report.Addr `json:"address"`
+	Type    uint16      `json:"type"`
+	Size    uint16      `json:"size"`
+	Flags   uint32      `json:"flags"`
+	MDL     report.Addr `json:"mdl"`
+}
+
+// StackBounds are a thread's stack pointers.
+type StackBounds struct {
+	Init    *report.Addr `json:"init"`
+	Current *report.Addr `json:"current"`
+	Base    *report.Addr `json:"base"`
+	Limit   *report.Addr `json:"limit"`
+	Call    *report.Addr `json:"call"`
+}
+
+// Frame is one frame of a stack.
+type Frame struct {
+	ChildSP       report.Addr  `json:"child_sp"`
+	ReturnAddress report.Addr  `json:"return_address"`
+	Module        *string      `json:"module"`
+	Function      *string      `json:"function"`
+	Offset        uint64       `json:"offset"`
+	TrapFrame     *report.Addr `json:"trap_frame"`
+	How           string       `json:"how"`
+
+	site string
+	args *[4]uint64
+	scan bool
+}
+
+// Thread is the record of a thread.
+type Thread struct {
+	Address           report.Addr    `json:"address"`
+	Process           *report.Addr   `json:"process"`
+	Image             *string        `json:"image"`
+	CID               *CID           `json:"cid"`
+	Teb               *report.Addr   `json:"teb"`
+	Win32Thread       *report.Addr   `json:"win32_thread"`
+	State             *string        `json:"state"`
+	Processor         *uint32        `json:"processor"`
+	WaitReason        *string        `json:"wait_reason"`
+	WaitMode          *string        `json:"wait_mode"`
+	Alertable         *bool          `json:"alertable"`
+	WaitObjects       []WaitObject   `json:"wait_objects"`
+	IRPs              []IRP          `json:"irps"`
+	Token             *report.Addr   `json:"impersonation_token"`
+	DeviceMap         *report.Addr   `json:"device_map"`
+	Attached          *report.Addr   `json:"attached_process"`
+	WaitStart         *uint32        `json:"wait_start_ticks"`
+	WaitTicks         *uint32        `json:"wait_ticks"`
+	Switches          *uint32        `json:"context_switches"`
+	UserTime          *uint64        `json:"user_time_ms"`
+	KernelTime        *uint64        `json:"kernel_time_ms"`
+	StartAddress      *report.Addr   `json:"start_address"`
+	Win32StartAddress *report.Addr   `json:"win32_start_address"`
+	Stack             StackBounds    `json:"stack"`
+	Priority          *int8          `json:"priority"`
+	BasePriority      *int8          `json:"base_priority"`
+	UnusualBoost      *uint8         `json:"unusual_boost"`
+	ForegroundBoost   *uint8         `json:"foreground_boost"`
+	IoPriority        *uint8         `json:"io_priority"`
+	PagePriority      *uint8         `json:"page_priority"`
+	InterpretedFrom   *report.Addr   `json:"interpreted_from"`
+	Frames            []Frame        `json:"frames"`
+	StackError        string         `json:"stack_error,omitempty"`
+	Origin            string         `json:"layout,omitempty"`
+	Missing           report.Missing `json:"missing,omitempty"`
+
+	// What text needs beyond the fields.
+	t      *thread.Thread
+	k      *model.Kernel
+	start  string
+	flags  uint64
+	indent int
+	stack  bool
+	notRes bool
+}
+
+// Type names the record.
+func (*Thread) Type() string { return "thread" }
+
+// Options say how a thread is shown.
+type Options struct {
+	Flags           uint64
+	Indent          int    // columns before the header
+	InterpretedFrom mem.VA // the stack value the thread was found by; 0 for none
+}
+
+// known gives a pointer to v, or nil where the field has a gap.
+func known[T any](t *thread.Thread, field string, v T) *T {
+	if t.Gaps[field] != nil {
+		return nil
+	}
+	return &v
+}
+
+func addr(t *thread.Thread, field string, v mem.VA) *report.Addr {
+	return known(t, field, report.Addr(v))
+}
+
+// NewThread makes the record of a thread. The stack may be nil where none was
+// asked for; stackErr says why there is none.
+func NewThread(k *model.Kernel, t *thread.Thread, name func(mem.VA) string, stack *unwind.Stack, stackErr error, o Options) *Thread {
+	r := &Thread{
+		Address: report.Addr(t.Address), Process: addr(t, "process", t.Process), Image: known(t, "image", t.Image),
+		CID: known(t, "cid", CID{t.PID, t.TID}), Teb: addr(t, "teb", t.Teb), Win32Thread: addr(t, "win32_thread", t.Win32Thread),
+		State: known(t, "state", t.State.String()), DeviceMap: addr(t, "device_map", t.DeviceMap),
+		WaitStart: known(t, "wait_start_ticks", t.WaitStart), WaitTicks: known(t, "wait_ticks", t.WaitTicks),
+		Switches:     known(t, "context_switches", t.ContextSwitches),
+		UserTime:     known(t, "user_time_ms", k.Time.Milliseconds(t.UserTicks)),
+		KernelTime:   known(t, "kernel_time_ms", k.Time.Milliseconds(t.KernelTicks)),
+		StartAddress: addr(t, "start_address", t.StartAddress), Win32StartAddress: addr(t, "win32_start_address", t.Win32StartAddress),
+		Stack: StackBounds{
+			Init: addr(t, "stack.init", t.StackInit), Current: addr(t, "stack.current", t.StackCurrent),
+			Base: addr(t, "stack.base", t.StackBase), Limit: addr(t, "stack.limit", t.StackLimit),
+			Call: addr(t, "stack.call", t.CallbackStack),
+		},
+		Priority: known(t, "priority", t.Priority), BasePriority: known(t, "base_priority", t.BasePriority),
+		UnusualBoost:    known(t, "priority_decrement", t.UnusualBoost),
+		ForegroundBoost: known(t, "priority_decrement", t.ForegroundBoost),
+		IoPriority:      known(t, "io_priority", t.IoPriority), PagePriority: known(t, "page_priority", t.PagePriority),
+		WaitObjects: []WaitObject{}, IRPs: []IRP{},
+		t: t, k: k, flags: o.Flags, indent: o.Indent, start: name(t.Win32StartAddress),
+	}
+	if o.InterpretedFrom != 0 {
+		from := report.Addr(o.InterpretedFrom)
+		r.InterpretedFrom = &from
+	}
+	r.setState(t)
+	r.setLists(t)
+	r.setStack(stack, stackErr)
+	r.Origin = LayoutNote(k)
+	for f, err := range t.Gaps {
+		r.Missing.Set(f, err)
+	}
+	return r
+}
+
+// LayoutNote says where a layout comes from when it is not exact; empty when
+// it is.
+func LayoutNote(k *model.Kernel) string {
+	if o := k.Origin(); o.Match != matchExact {
+		return fmt.Sprintf("%s, %s", o.Match, o.Source)
+	}
+	return ""
+}
+
+func (r *Thread) setState(t *thread.Thread) {
+	if t.State == thread.Running || t.State == thread.Ready || t.State == thread.Standby || t.State == thread.DeferredReady {
+		r.Processor = known(t, "processor", t.Processor)
+	}
+	if t.State == thread.Waiting || t.State == thread.GateWait {
+		r.WaitReason = known(t, "wait_reason", thread.ReasonName(t.WaitReason, r.k.Build))
+		r.WaitMode = known(t, "wait_mode", waitMode(t.WaitMode))
+		r.Alertable = known(t, "alertable", t.Alertable)
+	}
+	if t.Impersonating {
+		r.Token = addr(t, "impersonation_token", t.ImpersonationToken)
+	}
+	if t.Attached != 0 {
+		r.Attached = addr(t, "attached_process", t.Attached)
+	}
+}
+
+func waitMode(m uint8) string {
+	if m == 0 {
+		return "KernelMode"
+	}
+	return "UserMode"
+}
+
+func (r *Thread) setLists(t *thread.Thread) {
+	for _, w := range t.WaitObjects {
+		o := WaitObject{Address: report.Addr(w.Address), Type: w.Type}
+		switch w.Type {
+		case "Semaphore":
+			o.Detail = fmt.Sprintf("Limit %#x", w.Limit)
+		case "Mutant":
+			o.Detail = fmt.Sprintf("owning thread %x", uint64(w.Owner))
+		}
+		if w.Err != nil {
+			r.Missing.Set("wait_objects", w.Err)
+		}
+		r.WaitObjects = append(r.WaitObjects, o)
+	}
+	for _, i := range t.IRPs {
+		r.IRPs = append(r.IRPs, IRP{report.Addr(i.Address), i.Type, i.Size, i.Flags, report.Addr(i.MDL)})
+	}
+}
+
+func (r *Thread) setStack(stack *unwind.Stack, err error) {
+	r.stack = stack != nil || err != nil
+	if errors.Is(err, unwind.ErrNotResident) {
+		r.notRes = true
+	}
+	if err != nil {
+		r.StackError = err.Error()
+		r.Missing.Set("frames", err)
+	}
+	if stack != nil {
+		r.Frames = Frames(stack)
+		if stack.Err != nil {
+			r.StackError = stack.Err.Error()
+		}
+	}
+}
+
+// Frames makes records of frames.
+func Frames(stack *unwind.Stack) []Frame {
+	list := []Frame{}
+	for i := range stack.Frames {
+		f := &stack.Frames[i]
+		n := Frame{
+			ChildSP: report.Addr(f.ChildSP), ReturnAddress: report.Addr(f.ReturnAddress), How: f.How.String(),
+			Offset: f.Name.Offset, site: f.Name.String(), scan: f.How == unwind.HowScan,
+		}
+		if f.Name.Module != nil {
+			n.Module = &f.Name.Module.Name
+		}
+		if f.Name.Function != "" {
+			n.Function = &f.Name.Function
+		}
+		if n.site == "" {
+			n.site = fmt.Sprintf("0x%s", report.Addr(f.RIP).Tick())
+		}
+		if f.TrapFrame != 0 {
+			t := report.Addr(f.TrapFrame)
+			n.TrapFrame = &t
+		}
+		if f.ArgsOK {
+			args := f.Args
+			n.args = &args
+		}
+		list = append(list, n)
+	}
+	return list
+}
