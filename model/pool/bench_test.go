@@ -1,0 +1,144 @@
+package pool
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"gokd/dumpfmt"
+	"gokd/model"
+)
+
+// bigDump opens the dump of 1 GB of carved pool. It is too large to be unpacked
+// by a test: the benchmarks are skipped where nobody did it.
+func bigDump(b *testing.B) (*model.Kernel, uint64) {
+	b.Helper()
+	file := filepath.Join(os.TempDir(), "perf", "big.kernel.dmp")
+	if _, err := os.Stat(file); err != nil {
+		b.Skipf("unpack perf/big.kernel.dmp.xz of the shared dumps to it first: %v", err)
+	}
+	d, err := dumpfmt.OpenFile(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return load(b, file, d), uint64(d.Size)
+}
+
+func pattern(tb testing.TB, text string) Pattern {
+	tb.Helper()
+	p, err := ParsePattern(text, true)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return p
+}
+
+// benchPages fills pages with chains of blocks of varying size.
+func benchPages(n int) [][pageSize]byte {
+	pages := make([][pageSize]byte, n)
+	seed := uint32(1)
+	for i := range pages {
+		var off, previous int
+		for off < pageSize {
+			seed = seed*1664525 + 1013904223
+			size := min((int(seed>>20)%28+1)*HeaderSize, pageSize-off)
+			h := pages[i][off:]
+			h[0], h[2], h[3] = byte(previous/HeaderSize), byte(size/HeaderSize), 2
+			copy(h[4:8], []string{"Ntfx", "Even", "File", "Thre"}[seed>>28&3])
+			previous = size
+			off += size
+		}
+	}
+	return pages
+}
+
+func BenchmarkPage(b *testing.B) {
+	pages := benchPages(4096) // larger than the caches
+	for _, c := range []string{"Leak", "File", "*"} {
+		b.Run(c, func(b *testing.B) {
+			d := newDecoder(pattern(b, c), Nonpaged)
+			var blocks []Block
+			b.SetBytes(pageSize)
+			b.ReportAllocs()
+			i, chains := 0, 0
+			for b.Loop() {
+				var chain int
+				blocks, _, chain, _, _ = d.page(blocks[:0], &pages[i%len(pages)], 0xfffffa8000000000)
+				chains += chain
+				i++
+			}
+			b.ReportMetric(float64(chains)/float64(i), "blocks/page")
+		})
+	}
+}
+
+func BenchmarkUsages(b *testing.B) {
+	k, _ := bigDump(b)
+	p, err := Open(k)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		for _, err := range p.Usages(context.Background()) {
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
+func BenchmarkBlocks(b *testing.B) {
+	for _, workers := range []int{1, 2} {
+		for _, tag := range []string{"Zzzz", "Leak", "Even", "*"} {
+			b.Run(fmt.Sprintf("%s/%d", tag, workers), func(b *testing.B) {
+				k, _ := bigDump(b)
+				p, err := Open(k)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.ReportAllocs()
+				var found uint64
+				for b.Loop() {
+					w, err := p.Find(context.Background(), Query{Kind: Nonpaged, Pattern: pattern(b, tag), Workers: workers})
+					if err != nil {
+						b.Fatal(err)
+					}
+					found = 0
+					for _, err := range w.Blocks(context.Background()) {
+						if err != nil {
+							b.Fatal(err)
+						}
+						found++
+					}
+					b.SetBytes(int64(w.Summary().PagesScanned * pageSize))
+				}
+				b.ReportMetric(float64(found), "matches")
+			})
+		}
+	}
+}
+
+func BenchmarkScan(b *testing.B) {
+	for _, workers := range []int{1, 2} {
+		b.Run(fmt.Sprintf("all/%d", workers), func(b *testing.B) {
+			k, _ := bigDump(b)
+			b.ReportAllocs()
+			for b.Loop() {
+				sum, err := Scan(context.Background(), k, Query{Kind: Nonpaged, Workers: workers},
+					func(int, []Block) error { return nil })
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.SetBytes(int64(sum.PagesScanned * pageSize))
+			}
+		})
+	}
+}

@@ -1,0 +1,278 @@
+package pool
+
+import (
+	"cmp"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+
+	"gokd/model/mem"
+)
+
+// Dumps whose every pool block is listed.
+var pagePools = []struct{ name, file, symbols string }{
+	{"x64/win7", "x64/win7.kernel.dmp.xz", ""},
+	{"x64/win7seed", "x64/win7seed.kernel.dmp.xz", "dumps/symbols/win7seed"},
+	{"x64/win7seed", "x64/win7seed.full.dmp.xz", "dumps/symbols/win7seed"},
+	{"x64/win7seed", "x64/win7seed.bitmap.dmp.xz", "dumps/symbols/win7seed"},
+	{"x64/win81", "x64/win81.full.dmp.xz", ""},
+	{"x64/w10_1607", "x64/w10_1607.kernel.dmp.xz", ""},
+	{"damaged/evil-names", "damaged/evil-names.kernel.dmp.xz", ""},
+}
+
+func hexVA(v mem.VA) string { return fmt.Sprintf("%#x", uint64(v)) }
+
+func storedTag(b Block) string {
+	t := b.Tag
+	if b.Protected {
+		t[3] |= 0x80
+	}
+	return hex.EncodeToString(t[:])
+}
+
+func TestBlocks_equalTruth(t *testing.T) {
+	t.Parallel()
+	for _, c := range pagePools {
+		t.Run(c.file, func(t *testing.T) {
+			t.Parallel()
+			var symbols []string
+			if c.symbols != "" {
+				symbols = append(symbols, c.symbols)
+			}
+			k := loadShared(t, "dumps/"+c.file, symbols...)
+			p, err := Open(k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := readBlocks(t, "dumps/"+c.name)
+			slices.SortFunc(want, func(a, b truthBlock) int { return cmp.Compare(a.address, b.address) })
+			var got []truthBlock
+			for _, kind := range []Kind{Nonpaged, Paged} {
+				got = append(got, smallBlocks(t, p, kind)...)
+			}
+			slices.SortFunc(got, func(a, b truthBlock) int { return cmp.Compare(a.address, b.address) })
+			if d := gocmp.Diff(want, got, gocmp.AllowUnexported(truthBlock{})); d != "" {
+				t.Errorf("blocks (-want +got):\n%s", cut(d))
+			}
+		})
+	}
+}
+
+func cut(s string) string { return s[:min(len(s), 3000)] }
+
+func smallBlocks(t *testing.T, p *Pool, kind Kind) []truthBlock {
+	t.Helper()
+	w, err := p.Find(t.Context(), Query{Kind: kind})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []truthBlock
+	for _, r := range w.Ranges() {
+		last := mem.VA(0)
+		for b, err := range w.Small(t.Context(), r) {
+			if err != nil {
+				t.Errorf("%s: %v", kind, err)
+				continue
+			}
+			if b.Header <= last {
+				t.Fatalf("%s: block at %#x after %#x", kind, uint64(b.Header), uint64(last))
+			}
+			last = b.Header
+			owner, err := p.Owner(b)
+			if err != nil {
+				t.Errorf("owner: %v", err)
+			}
+			list = append(list, truthBlock{hexVA(b.Header), b.Size, storedTag(b), b.State.String()[:1], kind.String()[:1], hexVA(owner)})
+		}
+	}
+	// One page of paged pool in these dumps is paged out.
+	if s := w.Summary(); s.Skipped() > 1 || s.Skipped() != s.PagesMissing || s.Matches != uint64(len(list)) || s.Blocks != s.Matches {
+		t.Errorf("%s: %d blocks, summary %+v", kind, len(list), s)
+	}
+	return list
+}
+
+func TestLarge_equalTruth(t *testing.T) {
+	t.Parallel()
+	files := append(slices.Clone(pagePools), struct{ name, file, symbols string }{"x64/w10_19041", "x64/w10_19041.full.dmp.xz", ""})
+	for _, c := range files {
+		t.Run(c.file, func(t *testing.T) {
+			t.Parallel()
+			var symbols []string
+			if c.symbols != "" {
+				symbols = append(symbols, c.symbols)
+			}
+			k := loadShared(t, "dumps/"+c.file, symbols...)
+			var want, got []string
+			for _, b := range readTruth(t, "dumps/"+c.name).Pool.Big {
+				if !b.Free {
+					want = append(want, fmt.Sprintf("%s %s %s %d", b.VA, b.Tag, b.Pool, b.Bytes))
+				}
+			}
+			for _, kind := range []Kind{Nonpaged, Paged} {
+				for b, err := range Blocks(t.Context(), k, kind, Pattern{}) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					if b.Large {
+						got = append(got, fmt.Sprintf("%#x %s %s %d", uint64(b.Body), b.Tag, kind, b.Size))
+					}
+				}
+			}
+			slices.Sort(want)
+			slices.Sort(got)
+			if d := gocmp.Diff(want, got); d != "" {
+				t.Errorf("large allocations (-want +got):\n%s", cut(d))
+			}
+		})
+	}
+}
+
+func TestUsages_equalTruth(t *testing.T) {
+	t.Parallel()
+	files := []struct{ name, file, symbols string }{
+		{"x64/w10_19041", "x64/w10_19041.full.dmp.xz", ""},
+		{"x64/w10_19041-encoded", "x64/w10_19041-encoded.kernel.dmp.xz", ""},
+	}
+	for i := 1; i <= 6; i++ {
+		for _, n := range []string{"leak", "load"} {
+			name := fmt.Sprintf("series/%s-%d", n, i)
+			files = append(files, struct{ name, file, symbols string }{name, name + ".kernel.dmp.xz", ""})
+		}
+	}
+	for _, c := range append(files, pagePools...) {
+		t.Run(c.file, func(t *testing.T) {
+			t.Parallel()
+			var symbols []string
+			if c.symbols != "" {
+				symbols = append(symbols, c.symbols)
+			}
+			k := loadShared(t, "dumps/"+c.file, symbols...)
+			want := map[string]truthTag{}
+			for _, x := range readTruth(t, "dumps/"+c.name).Pool.Trackers {
+				want[x.Tag] = x
+			}
+			got := map[string]truthTag{}
+			last := Tag{}
+			for u, err := range Usages(t.Context(), k) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if len(got) > 0 && last.Compare(u.Tag) >= 0 {
+					t.Errorf("tag %s after %s", u.Tag, last)
+				}
+				last = u.Tag
+				if u.Nonpaged.Live != int64(u.Nonpaged.Allocs-u.Nonpaged.Frees) {
+					t.Errorf("%s: %d live of %+v", u.Tag, u.Nonpaged.Live, u.Nonpaged)
+				}
+				tag := hex.EncodeToString(u.Tag[:])
+				got[tag] = truthTag{
+					tag, u.Nonpaged.Allocs, u.Nonpaged.Frees, u.Nonpaged.Bytes,
+					u.Paged.Allocs, u.Paged.Frees, u.Paged.Bytes,
+				}
+			}
+			if d := gocmp.Diff(want, got); d != "" {
+				t.Errorf("tags (-want +got):\n%s", cut(d))
+			}
+		})
+	}
+}
+
+func TestBlocks_corruptPages(t *testing.T) {
+	t.Parallel()
+	k := loadShared(t, "dumps/damaged/bad-pool-corrupt.kernel.dmp.xz")
+	p, err := Open(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := p.Find(t.Context(), Query{Kind: Nonpaged, Workers: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]bool{}
+	var broken []PageError
+	for b, err := range w.Blocks(t.Context()) {
+		var e *PageError
+		switch {
+		case errors.As(err, &e):
+			broken = append(broken, *e)
+		case err != nil:
+			t.Fatal(err)
+		case !b.Large:
+			found[hexVA(b.Header)] = true
+		}
+	}
+	want := []PageError{
+		{0xfffffa8019013000, 0xfffffa8019013720, 11, "BlockSize is zero"},
+		{0xfffffa801901d000, 0xfffffa801901d790, 12, "PreviousSize is 0x770, the block before it has another size"},
+		{0xfffffa801903f000, 0xfffffa801903fb20, 7, "BlockSize 0xff0 runs past the end of the page"},
+	}
+	if d := gocmp.Diff(want, broken); d != "" {
+		t.Errorf("broken pages (-want +got):\n%s", d)
+	}
+	if s := w.Summary(); s.PagesBroken != 3 || s.PagesScanned != 253 || s.Skipped() != 3 {
+		t.Errorf("summary %+v", s)
+	}
+	// Every block of the truth is there but those behind a break in its page.
+	for _, b := range readBlocks(t, "dumps/damaged/bad-pool-corrupt") {
+		if b.pool != "n" {
+			continue
+		}
+		lost := false
+		for _, e := range want {
+			lost = lost || b.address[:15] == hexVA(e.Page)[:15] && b.address >= hexVA(e.At)
+		}
+		if found[b.address] == lost {
+			t.Errorf("block %s: found %v, behind a break %v", b.address, found[b.address], lost)
+		}
+	}
+}
+
+func TestBlockAt_everyBlock(t *testing.T) {
+	t.Parallel()
+	k := loadShared(t, "dumps/x64/win7.kernel.dmp.xz")
+	p, err := Open(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range readBlocks(t, "dumps/x64/win7") {
+		if i%17 != 0 {
+			continue
+		}
+		var at uint64
+		fmt.Sscanf(want.address, "0x%x", &at)
+		for _, in := range []uint64{0, 1, HeaderSize, want.size - 1} {
+			b, err := p.BlockAt(t.Context(), mem.VA(at+in))
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := truthBlock{hexVA(b.Header), b.Size, storedTag(b), b.State.String()[:1], b.Kind.String()[:1], want.billed}
+			if got != want {
+				t.Errorf("at %#x: got %+v, want %+v", at+in, got, want)
+			}
+		}
+	}
+	for _, x := range readTruth(t, "dumps/x64/win7").Pool.Big {
+		var at uint64
+		fmt.Sscanf(x.VA, "0x%x", &at)
+		b, err := p.BlockAt(t.Context(), mem.VA(at+x.Bytes-1))
+		if x.Free {
+			if err == nil && b.Large && uint64(b.Body) == at {
+				t.Errorf("freed allocation %#x found: %+v", at, b)
+			}
+			continue
+		}
+		if err != nil || uint64(b.Body) != at || b.Size != x.Bytes || !b.Large {
+			t.Errorf("at %#x: %+v, %v", at+x.Bytes-1, b, err)
+		}
+	}
+	for _, at := range []mem.VA{0, 0xfffff80000000000, 0x1234, ^mem.VA(0)} {
+		if b, err := p.BlockAt(t.Context(), at); err == nil {
+			t.Errorf("at %#x: found %+v", uint64(at), b)
+		}
+	}
+}
