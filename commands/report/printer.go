@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"io"
+	"reflect"
 	"strings"
 	"unicode"
 
@@ -153,7 +154,15 @@ func (s stringer) Format(f fmt.State, verb rune) {
 		fmt.Fprintf(f, fmt.FormatString(f, verb), Safe(s.v.String()))
 		return
 	}
-	fmt.Fprintf(f, fmt.FormatString(f, verb), s.v)
+	// fmt would spell the text of String in hexadecimal.
+	switch v := reflect.ValueOf(s.v); {
+	case v.CanUint():
+		fmt.Fprintf(f, fmt.FormatString(f, verb), v.Uint())
+	case v.CanInt():
+		fmt.Fprintf(f, fmt.FormatString(f, verb), v.Int())
+	default:
+		fmt.Fprintf(f, fmt.FormatString(f, verb), Safe(s.v.String()))
+	}
 }
 
 // Safe makes a string from a dump harmless on a terminal: control characters,
