@@ -103,6 +103,9 @@ func (w *listWalk) forward(emit func(mem.VA) bool) (stop bool, broken *WalkError
 		at, err = w.k.Space.Pointer(at)
 	}
 	if err != nil {
+		if len(w.seen) == 0 && at == 0 {
+			at = w.head
+		}
 		return false, &WalkError{At: at, Err: err}
 	}
 	return false, nil

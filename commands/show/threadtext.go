@@ -129,7 +129,7 @@ func (r *Thread) writeOwner(p *report.Printer, in string) {
 
 func image(s *string) string {
 	if s == nil {
-		return "<unreadable>"
+		return "<not in this dump>"
 	}
 	return *s
 }

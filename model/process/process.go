@@ -146,7 +146,8 @@ func readSession(k *model.Kernel, o model.Object, p *Process) {
 // readHandleCount reads _HANDLE_TABLE.HandleCount (7601), or the counts of its
 // free lists, where later builds keep it.
 func readHandleCount(k *model.Kernel, p *Process) uint64 {
-	if p.ObjectTable == 0 {
+	if err := p.Gaps["object_table"]; err != nil || p.ObjectTable == 0 {
+		p.Gaps.Set("handle_count", err)
 		return 0
 	}
 	table := k.Object("_HANDLE_TABLE", p.ObjectTable)

@@ -156,6 +156,8 @@ type finder struct {
 	// of contended resources in whose owner table a thread stands.
 	claimed map[mem.VA]bool
 	slots   map[mem.VA]int
+	// registers are the values that a waiting thread's frames hold, by thread.
+	registers map[mem.VA]map[mem.VA]bool
 }
 
 func newFinder(ctx context.Context, k *model.Kernel) *finder {

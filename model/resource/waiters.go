@@ -3,10 +3,12 @@ package resource
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"gokd/model"
 	"gokd/model/mem"
 	"gokd/model/thread"
+	"gokd/model/unwind"
 )
 
 // waitIndex is the threads that wait for a resource: thread by the object it
@@ -66,6 +68,9 @@ func (f *finder) waiters(r *Resource, o model.Object) {
 	}
 	if r.ExclusiveCount > 0 && len(r.WaitingExclusive) == 0 {
 		r.WaitingExclusive = f.waitersOn(r, o.Field("ExclusiveWaiters"), f.exclusiveChain())
+		if f.exclusiveChain() {
+			f.exclusiveByRegisters(r, x)
+		}
 	}
 	found, counted := r.Waiters()
 	if found < counted {
@@ -174,6 +179,62 @@ func (f *finder) sharedBySlot(r *Resource, x *waitIndex) {
 			f.claimed[e.Thread] = true
 		}
 	}
+}
+
+// exclusiveByRegisters adds exclusive waiters that no chain explains and that
+// have reserved no slot: the functions that wait keep the resource's address in
+// a register that calls preserve, and the frames above still hold it.
+func (f *finder) exclusiveByRegisters(r *Resource, x *waitIndex) {
+	if len(r.WaitingExclusive) >= int(r.ExclusiveCount) {
+		return
+	}
+	f.prepareClaims()
+	slots := map[mem.VA]bool{}
+	for _, e := range r.Entries {
+		slots[e.Thread] = true
+	}
+	for t := range x.onStack {
+		if len(r.WaitingExclusive) >= int(r.ExclusiveCount) {
+			break
+		}
+		if !f.claimed[t] && !slots[t] && f.held(t)[r.Address] {
+			r.WaitingExclusive = append(r.WaitingExclusive, t)
+			f.claimed[t] = true
+		}
+	}
+	slices.Sort(r.WaitingExclusive) // in no known order
+}
+
+// waitFrames is how far up the stack of a waiting thread the resource is looked
+// for: the wait itself, ExpWaitForResource, and the two routines above it.
+const waitFrames = 8
+
+// preserved are the registers that a call preserves: rbx, rbp, rsi, rdi, r12-r15.
+const preserved = 1<<model.RBX | 1<<model.RBP | 1<<model.RSI | 1<<model.RDI | 0xf000
+
+// held gives the values that a waiting thread's frames hold in preserved
+// registers.
+func (f *finder) held(t mem.VA) map[mem.VA]bool {
+	if v, ok := f.registers[t]; ok {
+		return v
+	}
+	values := map[mem.VA]bool{}
+	if f.registers == nil {
+		f.registers = map[mem.VA]map[mem.VA]bool{}
+	}
+	f.registers[t] = values
+	stack, err := unwind.Thread(f.ctx, f.k, t, unwind.Options{MaxFrames: waitFrames, NoScan: true, NoArgs: true})
+	if err != nil || stack == nil {
+		return values
+	}
+	for _, fr := range stack.Frames {
+		for i, v := range fr.Regs.GPR {
+			if preserved&fr.Known&(1<<i) != 0 {
+				values[mem.VA(v)] = true
+			}
+		}
+	}
+	return values
 }
 
 // prepareClaims looks once at every contended resource: which waiting threads
