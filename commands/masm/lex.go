@@ -84,7 +84,7 @@ func (l *lexer) register() (token, error) {
 	for l.at < len(l.text) && isWord(l.text[l.at]) {
 		l.at++
 	}
-	if t.text = strings.ToLower(l.text[start:l.at]); t.text == "" || t.text == "$" {
+	if t.text = l.text[start:l.at]; t.text == "" || t.text == "$" {
 		return t, syntaxError(l.text, t.at, "a register's name follows @")
 	}
 	return t, nil
@@ -116,12 +116,16 @@ func (l *lexer) word() (token, error) {
 	if end < len(l.text) && l.text[end] == '!' && !strings.HasPrefix(l.text[end:], "!=") || end == l.at {
 		for end++; end < len(l.text) && isSymbol(l.text[end]); end++ {
 		}
+	} else if strings.HasPrefix(l.text[end:], "::") { // "Class::Name"
+		for end < len(l.text) && isSymbol(l.text[end]) {
+			end++
+		}
 	} else if v, ok, err := parseNumber(l.text[l.at:end]); err != nil {
 		return t, syntaxError(l.text, l.at, err.Error())
 	} else if ok {
 		t.kind, t.value = tokNumber, v
 	} else {
-		for end < len(l.text) && isSymbol(l.text[end]) { // "Class::Name"
+		for end < len(l.text) && isSymbol(l.text[end]) {
 			end++
 		}
 	}

@@ -369,14 +369,15 @@ func (p *parser) validRange(at mem.VA, n uint64) (uint64, error) {
 }
 
 func (p *parser) register(t token) (uint64, error) {
-	switch t.text {
+	name := strings.ToLower(t.text)
+	switch name {
 	case "$ptrsize":
 		return 8, nil
 	case "$pagesize":
 		return mem.PageSize, nil
 	}
 	if p.target != nil {
-		v, ok, err := p.target.Register(t.text)
+		v, ok, err := p.target.Register(name)
 		if err != nil {
 			return 0, resolveError(p.lex.text, t.at, err.Error())
 		}
@@ -384,7 +385,7 @@ func (p *parser) register(t token) (uint64, error) {
 			return v, nil
 		}
 		// "@name" may also be a symbol that is not to be taken for a number.
-		if at, ok := p.target.Symbol(p.ctx, "", strings.TrimPrefix(p.lex.text[t.at:t.at+1+len(t.text)], "@")); ok {
+		if at, ok := p.target.Symbol(p.ctx, "", t.text); ok {
 			return uint64(at), nil
 		}
 	}
