@@ -1,0 +1,282 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"gokd/commands/cmd"
+	"gokd/commands/masm"
+	"gokd/commands/report"
+	"gokd/model"
+	"gokd/model/mem"
+)
+
+// flat is captured memory by address.
+type flat map[mem.VA][]byte
+
+// ReadVirtual reads inside one piece.
+func (f flat) ReadVirtual(p []byte, at mem.VA) (int, error) {
+	for base, b := range f {
+		if at >= base && at < base+mem.VA(len(b)) {
+			if n := copy(p, b[at-base:]); n == len(p) {
+				return n, nil
+			} else {
+				return n, &mem.Fault{Kind: mem.NotCaptured, VA: at + mem.VA(n)}
+			}
+		}
+	}
+	return 0, &mem.Fault{Kind: mem.NotCaptured, VA: at}
+}
+
+// newSession gives a session over a kernel of a few facts.
+func newSession(t *testing.T) (*cmd.Session, *bytes.Buffer) {
+	t.Helper()
+	tab, err := cmd.NewTable(Commands()...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shared := make([]byte, 0x400)
+	binary.LittleEndian.PutUint32(shared[sharedProductType:], 3)
+	binary.LittleEndian.PutUint32(shared[sharedSuiteMask:], 0x112)
+	k := &model.Kernel{
+		Build: 19041, Base: 0xfffff80122000000,
+		Space:   mem.NewFlat(flat{model.SharedUserData: shared}),
+		Modules: &model.Modules{},
+		Source: model.Source{
+			Name: "x.dmp", Machine: model.MachineX64, Build: 19041, Processors: 8, LoadedModules: 0xfffff80122c2a2b0,
+			Crash: model.Crash{
+				Code: 0x133, Args: [4]uint64{1, 0x1e00, 0xfffff80122cfb320},
+				SystemTime: 133137241853320000, // 2022-11-24 00:43:05.332 UTC
+				UpTime:     118680150000,
+			},
+		},
+		Processors: []model.Processor{{Number: 0, PRCB: 0x1000, CurrentThread: 0x2000}},
+	}
+	var b bytes.Buffer
+	s := &cmd.Session{
+		Kernel: k, Commands: tab, Out: cmd.NewOutput(&b, report.Era19041, false),
+		Location: time.FixedZone("CET", 3600), Version: "1.2.3",
+	}
+	s.Eval = masm.ForSession(s)
+	return s, &b
+}
+
+func TestCommands(t *testing.T) {
+	t.Parallel()
+	const clocks = "Debug session time: Thu Nov 24 01:43:05.332 2022 (UTC + 1:00)\nSystem Uptime: 0 days 3:17:48.015\n"
+	for _, tt := range []struct{ line, want string }{
+		{".bugcheck", "Bugcheck code 00000133\nArguments 00000000`00000001 00000000`00001e00 fffff801`22cfb320 00000000`00000000\n"},
+		{".time", clocks},
+		{"vertarget", "Windows 10 Kernel Version 19041 MP (8 procs) Free x64\nProduct: Server, suite: Enterprise TerminalServer SingleUserTS\n" +
+			"Machine Name:\nKernel base = 0xfffff801`22000000 PsLoadedModuleList = 0xfffff801`22c2a2b0\n" + clocks +
+			"Layouts: none fits this kernel; only what the debugger data block gives is known\nKernel symbols: none\n"},
+		{".kdonly 1;.compat 10.0.26100;vertarget", "kd's own lines only: on\nlayout of debugger 10.0.26100\n" +
+			"Windows 10 Kernel Version 19041 MP (8 procs) Free x64\nProduct: Server, suite: Enterprise TerminalServer SingleUserTS\n" +
+			"Kernel base = 0xfffff801`22000000 PsLoadedModuleList = 0xfffff801`22c2a2b0\n" + clocks},
+		{"~", "processor 0  prcb 0000000000001000  thread 0000000000002000\n"},
+		{"~3s;~", "processor 3\n"},
+		{"~7", ""},
+		{"~8", "8 is not a valid processor number: the machine has processors 0 to 7\n"},
+		{"~x", "~: \"x\" is no processor's number\nusage: ~ [number]\n"},
+		{"? 0n4660", "Evaluate expression: 4660 = 00000000`00001234\n"},
+		{"?-1", "Evaluate expression: -1 = ffffffff`ffffffff\n"},
+		{"? @$thread", "Evaluate expression: 8192 = 00000000`00002000\n"},
+		{"? @$bug_param2 + @$bug_code", "Evaluate expression: 7987 = 00000000`00001f33\n"},
+		{"? @rip", "Couldn't resolve error at '@rip'\n    @rip\n    ^ processor 0: its registers were not saved in the dump\n"},
+		{"~1s;? @$thread", "Couldn't resolve error at '@$thread'\n    @$thread\n    ^ processor 1: its control block was not found in the dump\n"},
+		{".echo a  b; .echo \"c; d\"", "a  b\nc; d\n"},
+		{".echo", "\n"},
+		{".kdonly 2", ".kdonly: want 0 or 1\nusage: .kdonly [on]\n"},
+		{".compat 5", ".compat: era \"5\": want one of 6.2, 10.0.19041, 10.0.26100\nusage: .compat [era]\n"},
+		{".logclose", "no log file is open; .logopen FILE begins one\n"},
+		{".catch { ~9; .echo a }; .echo b", "9 is not a valid processor number: the machine has processors 0 to 7\nb\n"},
+		{".catch a", ".catch: the commands stand between { and }\nusage: .catch block\n"},
+		{".help log*", "Session\n  .logopen       write a new log of the session\n  .logappend     write a log of the session at the end of a file\n  .logclose      close the log\n"},
+		{".help zork", "no command matches \"zork\"; .help alone lists all\n"},
+		{".hh zork", "Couldn't resolve 'zork': no such command (.help lists the commands)\n"},
+		{"qq; .echo a", ""},
+	} {
+		t.Run(tt.line, func(t *testing.T) {
+			t.Parallel()
+			s, b := newSession(t)
+			_ = s.Execute(t.Context(), tt.line) // shown in the text
+			if d := cmp.Diff(tt.want, b.String()); d != "" {
+				t.Errorf("(-want +got):\n%s", d)
+			}
+		})
+	}
+}
+
+// TestHelp_all runs .hh over every command and .help over all.
+func TestHelp_all(t *testing.T) {
+	t.Parallel()
+	s, b := newSession(t)
+	if err := s.Execute(t.Context(), ".help"); err != nil {
+		t.Fatal(err)
+	}
+	all := b.String()
+	for _, c := range s.Commands.All() {
+		b.Reset()
+		if err := s.Execute(t.Context(), ".hh "+c.Name); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(b.String(), c.Usage()) || !strings.Contains(b.String(), c.Help) {
+			t.Errorf(".hh %s lacks usage or help:\n%s", c.Name, b)
+		}
+		if !strings.Contains(all, "  "+c.Name+" ") {
+			t.Errorf(".help lacks %s", c.Name)
+		}
+	}
+	b.Reset()
+	if err := s.Execute(t.Context(), "?"); err != nil || b.String() != all {
+		t.Errorf("? alone is not .help: %v", err)
+	}
+}
+
+// TestJSON holds records to their promised keys.
+func TestJSON(t *testing.T) {
+	t.Parallel()
+	s, _ := newSession(t)
+	var b, errs bytes.Buffer
+	s.Out = cmd.NewJSONOutput(&b, &errs, report.Era19041)
+	if err := s.Execute(t.Context(), "vertarget;.bugcheck;? 10;.hh q"); err != nil {
+		t.Fatal(err)
+	}
+	var got []map[string]any
+	for _, line := range strings.Split(strings.TrimSpace(b.String()), "\n") {
+		var r map[string]any
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		if r["record"] != "end" {
+			got = append(got, r)
+		}
+	}
+	for i, want := range []map[string]any{
+		{"record": "target", "build": 19041.0, "processors": 8.0, "kernel_base": "0xfffff80122000000", "product": "Server",
+			"build_lab": nil, "session_time": "2022-11-24T00:43:05.332Z", "uptime_ms": 11868015.0},
+		{"record": "bugcheck", "code": "0x133", "arguments": []any{"0x1", "0x1e00", "0xfffff80122cfb320", "0x0"}},
+		{"record": "evaluation", "value": "0x10", "signed": "16"},
+		{"record": "command", "name": "q", "usage": "q"},
+	} {
+		for key, v := range want {
+			if d := cmp.Diff(v, got[i][key]); d != "" {
+				t.Errorf("record %d, %s (-want +got):\n%s", i, key, d)
+			}
+		}
+	}
+	if missing := got[0]["missing"].(map[string]any); missing["build_lab"] == nil || missing["kernel_pdb"] == nil {
+		t.Errorf("null fields without a reason: %v", missing)
+	}
+}
+
+func TestTarget_names(t *testing.T) {
+	t.Parallel()
+	for build, want := range map[uint32]string{
+		2600: "Windows XP", 3790: "Windows Server 2003", 6000: "Windows Vista", 6002: "Windows Server 2008/Windows Vista",
+		7600: "Windows 7", 7601: "Windows 7", 9200: "Windows 8", 9600: "Windows 8.1", 10240: "Windows 10", 26100: "Windows 10", 1: "Windows",
+	} {
+		if got := systemName(build); got != want {
+			t.Errorf("%d: %s, want %s", build, got, want)
+		}
+	}
+	if name, _ := machineName(model.MachineARM64); !strings.Contains(name, "ARM") {
+		t.Error(name)
+	}
+	if name, _ := machineName(0x14c); name != "machine 0x14c" {
+		t.Error(name)
+	}
+}
+
+// TestTarget_lies: clocks that are no clocks are told as missing.
+func TestTarget_lies(t *testing.T) {
+	t.Parallel()
+	for _, ft := range []uint64{1, 1 << 63, 0x4547415045474150} {
+		s, b := newSession(t)
+		s.Kernel.Source.Crash.SystemTime, s.Kernel.Source.Crash.UpTime = ft, 0
+		if err := s.Execute(t.Context(), ".time"); err != nil || b.String() != "Debug session time: not available\nSystem Uptime: not available\n" {
+			t.Errorf("%#x: %v, %q", ft, err, b)
+		}
+	}
+}
+
+func TestSessionTime(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2025, 8, 7, 1, 22, 8, 961e6, time.UTC)
+	for offset, want := range map[int]string{
+		8 * 3600:         "Thu Aug  7 09:22:08.961 2025 (UTC + 8:00)",
+		-7 * 3600:        "Wed Aug  6 18:22:08.961 2025 (UTC - 7:00)",
+		5*3600 + 30*60:   "Thu Aug  7 06:52:08.961 2025 (UTC + 5:30)",
+		-(3*3600 + 1800): "Wed Aug  6 21:52:08.961 2025 (UTC - 3:30)",
+	} {
+		if got := sessionTime(at, time.FixedZone("", offset)); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+	if got := sessionTime(at, nil); !strings.HasSuffix(got, "(UTC + 0:00)") {
+		t.Error(got)
+	}
+}
+
+func TestLog(t *testing.T) {
+	t.Parallel()
+	s, b := newSession(t)
+	name := filepath.Join(t.TempDir(), "a b.log")
+	run := func(line string) {
+		t.Helper()
+		if err := s.Execute(t.Context(), line); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run(`.logopen "` + name + `"; .echo one`)
+	run(`.logappend "` + name + `"; .echo two; .logclose`)
+	want := "Opened log file '" + name + "'\none\nClosing open log file " + name + "\n"
+	want += "Opened log file '" + name + "'\ntwo\nClosing open log file " + name + "\n"
+	if d := cmp.Diff(want, b.String()); d != "" {
+		t.Errorf("shown (-want +got):\n%s", d)
+	}
+	text, err := os.ReadFile(name)
+	if d := cmp.Diff(want, string(text)); err != nil || d != "" {
+		t.Errorf("%v, logged (-want +got):\n%s", err, d)
+	}
+}
+
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	s, b := newSession(t)
+	name := filepath.Join(t.TempDir(), "s.kd")
+	if err := os.WriteFile(name, []byte(".echo ${$arg1}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"$$><" + name, `$$>< "` + name + `"; .echo b`, "$><" + name, "$$<" + name, "$< " + name, "$$>a<" + name + ` "x y"`} {
+		if err := s.Execute(t.Context(), line); err != nil {
+			t.Fatal(line, err)
+		}
+	}
+	want := "${$arg1}\n${$arg1}\nb\n${$arg1}\n0: kd> .echo ${$arg1}\n${$arg1}\n0: kd> .echo ${$arg1}\n${$arg1}\nx y\n"
+	if d := cmp.Diff(want, b.String()); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	b.Reset()
+	if err := s.Execute(context.Background(), "$><"+name+";x"); err == nil || !strings.Contains(b.String(), "s.kd;x") {
+		t.Errorf("the rest of the line is not the name: %v, %s", err, b)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	t.Parallel()
+	s, b := newSession(t)
+	s.Kernel = nil
+	if err := s.Execute(t.Context(), "version"); err != nil || b.String() != "gokd version 1.2.3\n" {
+		t.Errorf("%v, %q", err, b)
+	}
+}
