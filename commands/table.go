@@ -6,6 +6,7 @@ import (
 
 	"gokd/commands/cmd"
 	"gokd/commands/lock"
+	"gokd/commands/pool"
 	"gokd/commands/process"
 	"gokd/commands/session"
 	"gokd/commands/symbol"
@@ -21,5 +22,6 @@ func Table() (*cmd.Table, error) {
 		process.Commands(),
 		thread.Commands(),
 		lock.Commands(),
+		pool.Commands(),
 	)...)
 }

@@ -35,7 +35,7 @@ type Program struct {
 // Main runs the program and gives its exit code.
 func Main(ctx context.Context, p Program) int {
 	if len(p.Args) > 0 {
-		if sub, ok := subcommands[p.Args[0]]; ok {
+		if sub, ok := subcommand(p.Args[0]); ok {
 			return p.exit(sub(ctx, p, p.Args[1:]))
 		}
 	}
@@ -52,9 +52,17 @@ func Main(ctx context.Context, p Program) int {
 	return p.exit(err)
 }
 
-// subcommands are the words that may stand in a dump's place.
-var subcommands = map[string]func(context.Context, Program, []string) error{
-	"symbols": listSymbols,
+// subcommand gives what a word in a dump's place stands for.
+func subcommand(word string) (func(context.Context, Program, []string) error, bool) {
+	switch word {
+	case "check":
+		return checkLog, true
+	case "snapshot":
+		return snapshots, true
+	case "symbols":
+		return listSymbols, true
+	}
+	return nil, false
 }
 
 // errFailed says that a command failed; that was shown when it happened.

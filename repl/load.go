@@ -29,12 +29,16 @@ type Paths struct {
 }
 
 // load makes a target of an opened dump.
-func load(ctx context.Context, name string, d *dumpfmt.Dump, paths Paths) (*Target, error) {
-	t := &Target{Dump: d, Name: name}
-	src := source(name, d)
+func load(ctx context.Context, o opened, paths Paths) (*Target, error) {
+	t := &Target{Dump: o.dump, Name: o.shown}
+	src := source(o.shown, o.dump)
+	src.Symbols = o.symbols
 	if paths.Symbols != "" {
 		t.symbols = types.NewPath(paths.Symbols)
 		src.Symbols = t.symbols
+		if o.symbols != nil {
+			src.Symbols = chain{t.symbols, o.symbols}
+		}
 		src.Warnings = append(src.Warnings, notes("symbol path", t.symbols.Notes())...)
 	}
 	if paths.Images != "" {

@@ -5,10 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"path/filepath"
 	"strings"
 
 	"gokd/dumpfmt"
+	"gokd/dumpfmt/snapshot"
+	"gokd/model/types"
 )
 
 // OpenError says that a dump can't be opened, and what can be done.
@@ -46,6 +47,8 @@ func nextStep(name string, err error) string {
 		return "" // says it itself
 	case errors.Is(err, fs.ErrNotExist) && strings.ContainsAny(name, `"'`):
 		return "the name holds a quotation mark; leave it out"
+	case errors.Is(err, snapshot.ErrScenario):
+		return "the README in testdata/snapshots describes scenarios; gokd snapshot list shows the embedded ones"
 	case errors.Is(err, fs.ErrNotExist):
 		return "check the path; gokd without a file opens its embedded snapshot"
 	case errors.Is(err, fs.ErrPermission):
@@ -58,29 +61,33 @@ func nextStep(name string, err error) string {
 	return ""
 }
 
+// opened is a container and what came with it.
+type opened struct {
+	dump    *dumpfmt.Dump
+	shown   string         // its name for messages
+	symbols types.Resolver // the symbols that a snapshot brings; nil: none
+}
+
 // Open opens a dump by name and loads the kernel in it. A name that ends in
 // .yaml or .yml is a snapshot's scenario; an empty one is the embedded
 // scenario. Errors are *OpenError.
 func (p Program) Open(ctx context.Context, name string, paths Paths) (*Target, error) {
-	d, shown, err := p.open(name)
+	o, err := p.open(name)
 	if err != nil {
 		return nil, &OpenError{name, err}
 	}
-	t, err := load(ctx, shown, d, paths)
+	t, err := load(ctx, o, paths)
 	if err != nil {
-		_ = d.Close() // only read from
-		return nil, &OpenError{shown, err}
+		_ = o.dump.Close() // only read from
+		return nil, &OpenError{o.shown, err}
 	}
 	return t, nil
 }
 
-func (p Program) open(name string) (*dumpfmt.Dump, string, error) {
-	switch strings.ToLower(filepath.Ext(name)) {
-	case ".yaml", ".yml", "":
-		if name == "" {
-			return nil, name, errors.New("no dump is named")
-		}
+func (p Program) open(name string) (opened, error) {
+	if name == "" || isScenario(name) {
+		return p.openScenario(name)
 	}
 	d, err := dumpfmt.OpenFile(name)
-	return d, name, err
+	return opened{dump: d, shown: name}, err
 }

@@ -30,7 +30,8 @@ type options struct {
 // usageText is what -h prints.
 const usageText = `usage: gokd [flags] [dump]
        gokd check LOG -z FILE
-       gokd snapshot build SCENARIO -o FILE
+       gokd snapshot build SCENARIO -o FILE [-format full|bitmap|kernel]
+                           [-size BYTES] [-symbols FOLDER]
        gokd snapshot list
        gokd symbols DUMP
 

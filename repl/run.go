@@ -29,14 +29,11 @@ func (p Program) session(ctx context.Context, opt options) error {
 	if len(opt.dumps) > 0 {
 		name = opt.dumps[0]
 	}
-	t, err := p.Open(ctx, name, opt.paths)
+	t, err := p.openInto(ctx, s, name, opt)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
-	s.Kernel = t.Kernel
-	s.CPU = t.Kernel.CrashProcessor()
-	preload(ctx, s)
 	if opt.log != "" {
 		if err := s.Out.OpenLog(opt.log, opt.logAppend); err != nil {
 			return err

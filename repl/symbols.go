@@ -1,22 +1,50 @@
 package repl
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"strings"
+
+	"gokd/commands/report"
+	"gokd/model"
 )
 
+// needed is a file that the dump's analysis can use: a PDB or an image.
+type needed struct {
+	Module    string  `json:"module"`
+	Kind      string  `json:"kind"` // pdb or image
+	Name      string  `json:"name"`
+	GUID      *string `json:"guid,omitempty"`
+	Age       *uint32 `json:"age,omitempty"`
+	Timestamp *uint32 `json:"timestamp,omitempty"`
+	Size      *uint32 `json:"size,omitempty"`
+	// Path is the file's place on a symbol server (documented with Microsoft's
+	// symstore).
+	Path string `json:"path"`
+}
+
+// Type names the record.
+func (*needed) Type() string { return "symbol_file" }
+
+// WriteText writes a line: module, identity, server path.
+func (n *needed) WriteText(p *report.Printer) {
+	if n.GUID != nil {
+		p.Printf("%-12s %s %-3d %s\n", n.Module, *n.GUID, *n.Age, n.Path)
+		return
+	}
+	p.Printf("%-12s %08X %-27x %s\n", n.Module, *n.Timestamp, *n.Size, n.Path)
+}
+
 // listSymbols is "gokd symbols DUMP": what the dump needs, to be fetched
-// elsewhere. Each line is a file with its identity and its path on a symbol
-// server (the layout of such paths is documented with Microsoft's symstore).
+// elsewhere.
 func listSymbols(ctx context.Context, p Program, args []string) error {
-	opt := options{}
+	opt := options{era: report.Era19041}
 	names, err := parseArgs(flagSet(&opt), args)
 	if err != nil {
 		return err
 	}
-	names = append(opt.dumps, names...)
-	if len(names) != 1 {
+	if names = append(opt.dumps, names...); len(names) != 1 {
 		return fmt.Errorf("%w: gokd symbols takes one dump", errUsage)
 	}
 	t, err := p.Open(ctx, names[0], opt.paths)
@@ -24,17 +52,40 @@ func listSymbols(ctx context.Context, p Program, args []string) error {
 		return err
 	}
 	defer t.Close()
+	out := bufio.NewWriter(p.Stdout)
+	var sink report.Sink = report.NewPrinter(out, opt.era, false)
+	if opt.json {
+		j := report.NewJSON(out)
+		j.Begin("symbols", "")
+		sink = j
+	}
 	for _, m := range t.Kernel.Modules.All {
-		id := m.ID()
-		if !id.Zero() {
-			pdb := fileName(id.PDB)
-			fmt.Fprintf(p.Stdout, "%-12s %s %-2d %s/%s%X/%s\n", m.Name, id.GUID, id.Age, pdb, id.GUID, id.Age, pdb)
-		}
-		if id.Timestamp != 0 && id.Size != 0 {
-			fmt.Fprintf(p.Stdout, "%-12s %08X %x %s/%08X%x/%s\n", m.Name, id.Timestamp, id.Size, m.Image, id.Timestamp, id.Size, m.Image)
+		for _, n := range neededBy(m) {
+			if err := sink.Emit(n); err != nil {
+				return err
+			}
 		}
 	}
-	return nil
+	return out.Flush()
+}
+
+// neededBy lists the files of a module whose identity is known.
+func neededBy(m *model.Module) (list []*needed) {
+	id := m.ID()
+	if !id.Zero() {
+		pdb, guid := fileName(id.PDB), id.GUID.String()
+		list = append(list, &needed{
+			Module: m.Name, Kind: "pdb", Name: pdb, GUID: &guid, Age: &id.Age,
+			Path: fmt.Sprintf("%s/%s%X/%s", pdb, guid, id.Age, pdb),
+		})
+	}
+	if id.Timestamp != 0 && id.Size != 0 {
+		list = append(list, &needed{
+			Module: m.Name, Kind: "image", Name: m.Image, Timestamp: &id.Timestamp, Size: &id.Size,
+			Path: fmt.Sprintf("%s/%08X%x/%s", m.Image, id.Timestamp, id.Size, m.Image),
+		})
+	}
+	return list
 }
 
 func fileName(path string) string {

@@ -189,10 +189,10 @@ func TestTarget_names(t *testing.T) {
 			t.Errorf("%d: %s, want %s", build, got, want)
 		}
 	}
-	if name, _ := machineName(model.MachineARM64); !strings.Contains(name, "ARM") {
+	if name := machineName(model.MachineARM64); !strings.Contains(name, "ARM") {
 		t.Error(name)
 	}
-	if name, _ := machineName(0x14c); name != "machine 0x14c" {
+	if name := machineName(0x14c); name != "machine 0x14c" {
 		t.Error(name)
 	}
 }

@@ -55,9 +55,7 @@ type Target struct {
 	Warnings   []string       `json:"warnings"`
 	Missing    report.Missing `json:"missing,omitempty"`
 
-	zone     *time.Location
-	is64     bool
-	nearness string
+	zone *time.Location
 }
 
 type kernelPDB struct {
@@ -88,7 +86,7 @@ func NewTarget(k *model.Kernel, zone *time.Location) *Target {
 	if t.zone == nil {
 		t.zone = time.UTC
 	}
-	t.Machine, t.is64 = machineName(k.Source.Machine)
+	t.Machine = machineName(k.Source.Machine)
 	t.setClocks(c)
 	t.setProduct(k)
 	t.setLab(k)
@@ -127,14 +125,14 @@ func systemName(build uint32) string {
 	return "Windows"
 }
 
-func machineName(machine uint16) (name string, wide bool) {
+func machineName(machine uint16) string {
 	switch machine {
 	case model.MachineX64:
-		return "x64", true
+		return "x64"
 	case model.MachineARM64:
-		return "ARM 64-bit (AArch64)", true
+		return "ARM 64-bit (AArch64)"
 	}
-	return fmt.Sprintf("machine %#x", machine), true
+	return fmt.Sprintf("machine %#x", machine)
 }
 
 // filetimeEpoch is 1 January 1970 as a FILETIME (100 ns units since 1601).
