@@ -47,12 +47,12 @@ func (p *Pool) BlockAt(ctx context.Context, at mem.VA) (Block, error) {
 // first allocated block, whose type is odd for paged pool.
 func (p *Pool) PageAt(ctx context.Context, at mem.VA) (Page, error) {
 	page := Page{At: at.Page()}
-	if !p.PagePool() {
-		return page, fmt.Errorf("%#x: %w: small blocks of segment-heap pools", uint64(at), ErrNotWalked)
-	}
 	var buf [pageSize]byte
 	if _, err := p.k.Space.ReadVirtual(buf[:], page.At); err != nil {
 		return page, fmt.Errorf("page of pool at %#x: %w", uint64(page.At), err)
+	}
+	if !p.PagePool() {
+		return page, fmt.Errorf("%#x: small blocks of segment-heap pools are %w", uint64(at), ErrNotWalked)
 	}
 	kind, known := p.kindOf(ctx, at)
 	if !known {

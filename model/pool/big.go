@@ -2,7 +2,7 @@ package pool
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"slices"
 
 	"gokd/model/mem"
@@ -74,7 +74,7 @@ func (p *Pool) bigPages(ctx context.Context) (*bigTable, error) {
 	}
 	const what = "table of large allocations"
 	if p.k.Triage() {
-		return nil, &MissingError{what, fmt.Errorf("a triage dump holds only what its writer thought of")}
+		return nil, &MissingError{what, errors.New("a triage dump has no tables of the pool")}
 	}
 	at, err := p.pointerVariable(what, "PoolBigPageTable")
 	if err != nil {

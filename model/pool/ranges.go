@@ -42,7 +42,7 @@ const (
 // the unit of 512 GB around it is then taken in.
 func (p *Pool) Ranges(ctx context.Context, kind Kind) ([]Range, error) {
 	if kind == Special {
-		return nil, fmt.Errorf("special pool: %w: how its pages say what they hold is not documented", ErrNotWalked)
+		return nil, fmt.Errorf("special pool is %w: how its pages say what they hold is not documented", ErrNotWalked)
 	}
 	if !p.k.Space.Paged() {
 		return nil, &MissingError{kind.String() + " pool", fmt.Errorf("a triage dump has no page tables")}

@@ -128,8 +128,9 @@ func (s *scanner) walk(ctx context.Context, r Range, skip []span) error {
 		more = s.leaf(l)
 		return more
 	})
-	if more && err == nil {
-		more = s.flush() && s.flush()
+	// The last window is decoded, then handed out.
+	for range 2 {
+		more = more && err == nil && s.flush()
 	}
 	if err == nil {
 		err = s.failure()

@@ -78,7 +78,7 @@ func (p *Pool) usages(ctx context.Context, tables func() ([]trackerTable, error)
 func (p *Pool) trackerTables() ([]trackerTable, error) {
 	const what = "pool tracker table"
 	if p.k.Triage() {
-		return nil, &MissingError{what, errors.New("a triage dump holds only what its writer thought of")}
+		return nil, &MissingError{what, errors.New("a triage dump has no tables of the pool")}
 	}
 	first, err := p.pointerVariable(what, "PoolTrackTable")
 	if err != nil {

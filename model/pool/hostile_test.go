@@ -1,0 +1,392 @@
+package pool
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"iter"
+	"os"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"gokd/dumpfmt"
+	"gokd/model"
+	"gokd/model/mem"
+)
+
+// fakeMemory is physical memory made of whole pages.
+type fakeMemory map[mem.PA]*[pageSize]byte
+
+func (m fakeMemory) ReadPhysical(p []byte, at mem.PA) (int, error) {
+	page := m[at&^(pageSize-1)]
+	if page == nil {
+		return 0, &mem.Fault{Kind: mem.NotCaptured, PA: at}
+	}
+	n := copy(p, page[at%pageSize:])
+	if n < len(p) {
+		m, err := m.ReadPhysical(p[n:], at+mem.PA(n))
+		return n + m, err
+	}
+	return n, nil
+}
+
+func (m fakeMemory) Runs() iter.Seq[mem.Run] {
+	return func(yield func(mem.Run) bool) {
+		for at := range m {
+			if !yield(mem.Run{Base: at, Size: pageSize}) {
+				return
+			}
+		}
+	}
+}
+
+// guardedMemory hands out slices and fails under guard, as a file that shrinks
+// does.
+type guardedMemory struct{ fakeMemory }
+
+func (m guardedMemory) SlicePhysical(at mem.PA, n int) ([]byte, bool) {
+	page := m.fakeMemory[at]
+	if page == nil || n != pageSize {
+		return nil, false
+	}
+	return page[:], true
+}
+
+var errShrank = errors.New("the file shrank")
+
+func (m guardedMemory) Guard(f func() error) error {
+	if err := f(); err != nil {
+		return err
+	}
+	return errShrank
+}
+
+func entry(table *[pageSize]byte, i int, to mem.PA) {
+	binary.LittleEndian.PutUint64(table[8*i:], uint64(to)|0x63)
+}
+
+const (
+	fakeRoot  mem.PA = 0x1000
+	fakeStart mem.VA = 0xffff900000000000
+	fakeSlot         = 0x120
+)
+
+// fakeTables maps one page of blocks 512 times by each of so many page tables,
+// from fakeStart on.
+func fakeTables(tables int) fakeMemory {
+	m := fakeMemory{fakeRoot: new([pageSize]byte), 0x2000: new([pageSize]byte), 0x5000: goodPage()}
+	entry(m[fakeRoot], fakeSlot, 0x2000)
+	next := mem.PA(0x100000)
+	for i := range tables {
+		if i%512 == 0 {
+			m[next] = new([pageSize]byte)
+			entry(m[0x2000], i/512, next)
+			next += pageSize
+		}
+		directory := next - pageSize*mem.PA(1+i%512)
+		m[next] = new([pageSize]byte)
+		entry(m[directory], i%512, next)
+		for j := range 512 {
+			entry(m[next], j, 0x5000)
+		}
+		next += pageSize
+	}
+	return m
+}
+
+func fakePool(phys mem.Physical) *Pool {
+	k := &model.Kernel{Space: mem.NewX64(phys, fakeRoot), Modules: &model.Modules{}}
+	p := &Pool{k: k, layout: layout{pagePool: true}, big: &bigTable{}, ranges: map[Kind][]Range{}}
+	p.ranges[Nonpaged] = []Range{{Start: fakeStart, Last: fakeStart + slotBytes - 1, space: k.Space}}
+	return p
+}
+
+func TestScan_endlessTables(t *testing.T) {
+	t.Parallel()
+	p := fakePool(fakeTables(4096)) // 2^21 pages, all the same
+	var pages atomic.Int64
+	sum, err := p.Scan(t.Context(), Query{Kind: Nonpaged, Workers: 2}, func(_ int, page []Block) error {
+		pages.Add(1)
+		return nil
+	})
+	if !errors.Is(err, ErrLimit) || pages.Load() > 3<<19 {
+		t.Errorf("%d pages, %v; summary %+v", pages.Load(), err, sum)
+	}
+}
+
+func TestScan_stops(t *testing.T) {
+	t.Parallel()
+	stop := errors.New("enough")
+	p := fakePool(fakeTables(512)) // 2^18 pages
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var pages atomic.Int64
+	for _, c := range []struct {
+		name string
+		do   func() error
+		want error
+	}{
+		{"error of the visitor", func() error { return stop }, stop},
+		{"cancelled", func() error { cancel(); return nil }, context.Canceled},
+	} {
+		pages.Store(0)
+		_, err := p.Scan(ctx, Query{Kind: Nonpaged, Workers: 2}, func(int, []Block) error {
+			if pages.Add(1) > 10000 {
+				return c.do()
+			}
+			return nil
+		})
+		if !errors.Is(err, c.want) || pages.Load() > 40000 {
+			t.Errorf("%s: %d pages, %v", c.name, pages.Load(), err)
+		}
+	}
+}
+
+func TestScan_panicReachesCaller(t *testing.T) {
+	t.Parallel()
+	p := fakePool(fakeTables(2))
+	defer func() {
+		if r := recover(); r != "a bug" {
+			t.Errorf("recovered %v", r)
+		}
+	}()
+	_, err := p.Scan(t.Context(), Query{Kind: Nonpaged}, func(int, []Block) error { panic("a bug") })
+	t.Errorf("came back with %v", err)
+}
+
+func TestBlocks_stopsEarly(t *testing.T) {
+	t.Parallel()
+	p := fakePool(fakeTables(256)) // 2^17 pages
+	w, err := p.Find(t.Context(), Query{Kind: Nonpaged})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, err := range w.Blocks(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n++; n == 100 {
+			break
+		}
+	}
+	if s := w.Summary(); s.PagesScanned > 4*windowPages {
+		t.Errorf("the walk went on: %+v", s)
+	}
+}
+
+func TestBlocks_interrupted(t *testing.T) {
+	t.Parallel()
+	p := fakePool(fakeTables(256))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	w, err := p.Find(ctx, Query{Kind: Nonpaged})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last error
+	n := 0
+	for _, err := range w.Blocks(ctx) {
+		if n++; n == 5 {
+			cancel()
+		}
+		last = err
+	}
+	s := w.Summary()
+	if !errors.Is(last, context.Canceled) || !s.Interrupted || s.Reached <= fakeStart {
+		t.Errorf("%d blocks, last error %v, summary %+v", n, last, s)
+	}
+}
+
+func TestBlocks_fault(t *testing.T) {
+	t.Parallel()
+	m := fakeTables(1)
+	p := fakePool(guardedMemory{m})
+	w, err := p.Find(t.Context(), Query{Kind: Nonpaged})
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks, errs := 0, 0
+	for _, err := range w.Blocks(t.Context()) {
+		switch {
+		case errors.Is(err, errShrank):
+			errs++
+		case err != nil:
+			t.Fatal(err)
+		default:
+			blocks++
+		}
+	}
+	if s := w.Summary(); blocks != 0 || errs == 0 || s.PagesMissing != 512 || s.Blocks != 0 {
+		t.Errorf("%d blocks, %d errors, summary %+v", blocks, errs, s)
+	}
+}
+
+// TestScan_shrunkFile cuts a mapped dump while it is open.
+func TestScan_shrunkFile(t *testing.T) {
+	t.Parallel()
+	whole, err := os.ReadFile(unpack(t, "dumps/x64/win7.kernel.dmp.xz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := t.TempDir() + "/cut.dmp"
+	if err := os.WriteFile(file, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d, err := dumpfmt.OpenFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	k := load(t, file, d)
+	p, err := Open(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := p.Find(t.Context(), Query{Kind: Nonpaged})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Tables(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(file, 1<<16); err != nil {
+		t.Fatal(err)
+	}
+	blocks, failed := 0, 0
+	for _, err := range w.Small(t.Context(), w.Ranges()[0]) {
+		if err != nil {
+			failed++
+			continue
+		}
+		blocks++
+	}
+	if s := w.Summary(); blocks != 0 || failed == 0 && s.Skipped() == 0 {
+		t.Errorf("%d blocks, %d errors, summary %+v", blocks, failed, s)
+	}
+}
+
+// holes is virtual memory of which some pages are missing.
+type holes struct {
+	data    []byte
+	missing map[mem.VA]bool
+}
+
+func (h holes) ReadVirtual(p []byte, at mem.VA) (int, error) {
+	for n := range p {
+		va := at + mem.VA(n)
+		if h.missing[va.Page()] || uint64(va-fakeStart) >= uint64(len(h.data)) {
+			return n, &mem.Fault{Kind: mem.NotCaptured, VA: va}
+		}
+		p[n] = h.data[va-fakeStart]
+	}
+	return len(p), nil
+}
+
+func TestReadTable_holes(t *testing.T) {
+	t.Parallel()
+	const stride, count = 0x28, 1024 // 10 pages
+	h := holes{make([]byte, stride*count), map[mem.VA]bool{fakeStart + 0x2000: true, fakeStart + 0x5000: true, fakeStart + 0x6000: true}}
+	for i := range count {
+		binary.LittleEndian.PutUint32(h.data[i*stride:], uint32(i))
+	}
+	touches := func(i int) bool {
+		first, last := (fakeStart + mem.VA(i*stride)).Page(), (fakeStart + mem.VA(i*stride+stride-1)).Page()
+		return h.missing[first] || h.missing[last]
+	}
+	seen := map[int]bool{}
+	part, err := readTable(t.Context(), mem.NewFlat(h), "table", fakeStart, count, stride, func(e []byte) {
+		seen[int(binary.LittleEndian.Uint32(e))] = true
+	})
+	if err != nil || part == nil {
+		t.Fatal(part, err)
+	}
+	lost := uint64(0)
+	for i := range count {
+		if touches(i) {
+			lost++
+		}
+		if seen[i] == touches(i) {
+			t.Errorf("entry %d: seen %v, touches a hole %v", i, seen[i], touches(i))
+		}
+	}
+	if part.Entries != lost || !strings.Contains(part.Error(), "cannot be read") || !errors.Is(part, mem.ErrNotCaptured) {
+		t.Errorf("%d lost: %v", lost, part)
+	}
+	if part, err := readTable(t.Context(), mem.NewFlat(h), "table", ^mem.VA(0)-100, 1000, stride, func([]byte) {}); err != nil || part.Entries != 1000 {
+		t.Errorf("a table that wraps: %v, %v", part, err)
+	}
+	if part, err := readTable(t.Context(), mem.NewFlat(h), "table", 0x1000, 1<<20, stride, func([]byte) {}); err != nil || part.Entries != 1<<20 {
+		t.Errorf("a table that is not there: %v, %v", part, err)
+	}
+}
+
+func TestBigBlock(t *testing.T) {
+	t.Parallel()
+	l := layout{
+		bigSize: 0x20, bigVA: field{0, 8, 0, 0}, bigKey: field{8, 4, 0, 0}, bigType: field{12, 4, 8, 12},
+		bigSpan: field{16, 8, 0, 0}, bigBilled: field{24, 8, 0, 0},
+	}
+	for _, c := range []struct {
+		name     string
+		va, size uint64
+		typ      uint32
+		want     slotState
+		kind     Kind
+	}{
+		{"nonpaged", 0xffff900000001000, 0x2001, 0x200, slotUsed, Nonpaged},
+		{"paged", 0xffff900000001000, 0x2001, 1, slotUsed, Paged},
+		{"session", 0xffff900000001000, 0x2001, 0x21, slotUsed, Session},
+		{"free", 0xffff900000001001, 0x2001, 1, slotFree, 0},
+		{"never used", 1, 0, 0, slotFree, 0},
+		{"empty", 0, 0, 0, slotFree, 0},
+		{"unaligned", 0xffff900000001010, 0x2001, 1, slotOdd, 0},
+		{"user address", 0x10000, 0x1000, 1, slotOdd, 0},
+		{"endless", 0xffff900000001000, 1 << 63, 1, slotOdd, 0},
+		{"wraps", 0xfffffffffffff000, 0x2000, 1, slotOdd, 0},
+		{"no bytes", 0xffff900000001000, 0, 1, slotOdd, 0},
+	} {
+		var e [0x20]byte
+		binary.LittleEndian.PutUint64(e[0:], c.va)
+		copy(e[8:], "Lea\xeb")
+		binary.LittleEndian.PutUint32(e[12:], c.typ<<8|0x55|0xabc<<20)
+		binary.LittleEndian.PutUint64(e[16:], c.size)
+		b, got := l.bigBlock(e[:])
+		if got != c.want || b.Kind != c.kind || got == slotUsed && (b.Tag != tagOf("Leak") || !b.Protected || b.Size != c.size || !b.Large) {
+			t.Errorf("%s: %v %+v, want %v", c.name, got, b, c.want)
+		}
+	}
+}
+
+func TestJoinSpans(t *testing.T) {
+	t.Parallel()
+	block := func(at mem.VA, size uint64) Block { return Block{Body: at, Size: size} }
+	got := joinSpans([]Block{
+		block(0x1000, 1), block(0x2000, 0x1001), block(0x3000, 0x8000), block(0x5000, 0x1000), block(0x20000, 0x1000),
+		block(^mem.VA(0xfff), 0x3000),
+	})
+	want := []span{{0x1000, 0xb000}, {0x20000, 0x21000}, {^mem.VA(0xfff), ^mem.VA(0)}}
+	if len(got) != len(want) {
+		t.Fatalf("%v", got)
+	}
+	for i := range want {
+		if got[i] != want[i] {
+			t.Errorf("%d: %#v, want %#v", i, got[i], want[i])
+		}
+	}
+}
+
+func TestOpen_needsLayouts(t *testing.T) {
+	t.Parallel()
+	_, err := Open(&model.Kernel{Build: 99999})
+	if !errors.Is(err, model.ErrNoLayout) {
+		t.Errorf("%v", err)
+	}
+	for _, e := range []error{&MissingError{"x", io.EOF}, &PartError{"x", 1, 2, io.EOF}} {
+		if !errors.Is(e, io.EOF) || e.Error() == "" {
+			t.Errorf("%v", e)
+		}
+	}
+}
