@@ -3,6 +3,7 @@ package snapshot
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"gokd/model/mem"
 )
@@ -199,21 +200,27 @@ func (t *thread) waitAddress() mem.VA {
 	return t.at
 }
 
-// arguments gives what a few well-known routines were called with; the x64
-// calling convention leaves room for four on the caller's stack.
+// arguments gives what a routine was called with, as far as its callee keeps
+// it: the x64 calling convention leaves room for four on the caller's stack.
+// What waits got is true; other routines got what passes for arguments.
 func (t *thread) arguments(routine string) []uint64 {
-	if t.wait == nil {
-		return nil
+	seed := hashOf(routine)
+	filling := []uint64{uint64(t.waitAddress()), uint64(t.at), 0, uint64(seed % 0x40), uint64(t.proc.at), 1}
+	args := make([]uint64, 4)
+	for i := range args {
+		args[i] = filling[seed>>(8*i)%uint32(len(filling))]
 	}
-	switch {
-	case routine == "KeWaitForSingleObject" && len(t.wait.targets) > 0:
-		return []uint64{uint64(t.wait.targets[0].address()), 0, 0, 0}
-	case routine == "ExpWaitForResource" && t.wait.resource != nil:
-		return []uint64{uint64(t.wait.resource.at), uint64(t.wait.targets[0].address())}
-	case t.wait.resource != nil && len(routine) > 9 && routine[:9] == "ExAcquire":
-		return []uint64{uint64(t.wait.resource.at), 1}
+	if w := t.wait; w != nil && len(w.targets) > 0 {
+		switch object := uint64(w.targets[0].address()); {
+		case routine == "KeWaitForSingleObject":
+			args = []uint64{object, 0, 0, 0}
+		case routine == "ExpWaitForResource" && w.resource != nil:
+			args = []uint64{uint64(w.resource.at), object, 0, 0}
+		case w.resource != nil && strings.HasPrefix(routine, "ExAcquire"):
+			args = []uint64{uint64(w.resource.at), 1, 0, 0}
+		}
 	}
-	return nil
+	return args
 }
 
 // User-mode addresses of a thread that came in by a system call: the stub in

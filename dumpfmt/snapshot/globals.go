@@ -89,6 +89,7 @@ var kernelVariables = []variable{
 	{name: "KiInitialPCR", typ: "_KPCR"},
 	{name: "KiInitialProcess", typ: "_EPROCESS"},
 	{name: "KiInitialThread", typ: "_ETHREAD"},
+	{name: "KiInitialContext", typ: "_CONTEXT"}, // no name of Windows: where the crash saves processor 0
 }
 
 // declareVariables gives every variable its place in the kernel's .data.

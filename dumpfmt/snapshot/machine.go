@@ -44,7 +44,7 @@ var profiles = []*profile{{
 	tickLength: 156001,
 	typeIndex: map[string]uint64{
 		"Type": 2, "Directory": 3, "SymbolicLink": 4, "Token": 5, "Job": 6, "Process": 7, "Thread": 8,
-		"Event": 12, "Mutant": 14, "Semaphore": 16, "Timer": 17, "Device": 25, "Driver": 26, "File": 28,
+		"Event": 12, "Mutant": 14, "Semaphore": 16, "Timer": 17, "Device": 25, "Driver": 26, "IoCompletion": 27, "File": 28,
 	},
 }}
 
@@ -75,6 +75,7 @@ type machine struct {
 	resources []*resource
 	names     map[string]any // what a scenario can refer to
 	types     map[string]mem.VA
+	sessions  map[uint64]mem.VA
 	deviceMap mem.VA
 	drivers   map[*image]mem.VA // device objects
 
@@ -86,7 +87,7 @@ type machine struct {
 // build makes the machine: first names and stacks, from which the images
 // follow, then everything that lies in memory.
 func build(s *scenario) (*machine, error) {
-	m := &machine{spec: s, byName: map[string]*image{}, names: map[string]any{}, types: map[string]mem.VA{}, drivers: map[*image]mem.VA{}}
+	m := &machine{spec: s, byName: map[string]*image{}, names: map[string]any{}, types: map[string]mem.VA{}, drivers: map[*image]mem.VA{}, sessions: map[uint64]mem.VA{}}
 	for _, step := range []func() error{
 		m.choose, m.plan, m.planImages,
 		m.memoryMap, m.placeObjects,

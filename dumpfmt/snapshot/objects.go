@@ -99,7 +99,7 @@ func (m *machine) writeDispatcher(d *dispatcher) {
 	if d.spec.Signaled {
 		state = 1
 	}
-	if kind.objectType != "" && d.spec.Limit.v != resourceLimit {
+	if !d.part {
 		m.objectHeader(d.at, kind.objectType, 1)
 	}
 	switch d.kind {
@@ -147,7 +147,7 @@ func (m *machine) writeProcess(p *process, token mem.VA) {
 	m.objectHeader(p.at, "Process", 2+len(p.threads))
 	e := m.object("_EPROCESS", p.at)
 	m.processCommon(e, p)
-	e.puts("UniqueProcessId", p.pid, "Token", uint64(token)|7, "Session", 0, "ActiveThreads", len(p.threads),
+	e.puts("UniqueProcessId", p.pid, "Token", uint64(token)|7, "Session", m.session(p), "ActiveThreads", len(p.threads),
 		"CreateTime", m.now-m.ticks*m.tickLength+p.pid*100_000, "Peb", p.peb, "Flags", 0x144d0801,
 		"VirtualSize", 0x2000000+p.pid<<12, "CommitCharge", 300+p.pid%977, "ActiveThreadsHighWatermark", len(p.threads),
 		"ExitStatus", 0x103)
@@ -170,6 +170,29 @@ func (m *machine) writeProcess(p *process, token mem.VA) {
 	if p.space != nil {
 		m.writeUser(p)
 	}
+}
+
+// session gives the address of the session's structure that a process belongs
+// to; 0 for processes before the first session.
+func (m *machine) session(p *process) mem.VA {
+	if !p.spec.Session.set {
+		return 0
+	}
+	id := p.spec.Session.v
+	if id > 1000 {
+		m.fail(wrong(p.spec.Session.line, "session %d: at most 1000", id))
+		return 0
+	}
+	if at := m.sessions[id]; at != 0 {
+		return at
+	}
+	at := m.taken.find(m.prof.stacks, m.size("_MM_SESSION_SPACE"), "a session's structure").Page()
+	m.fail(m.kernel.mapRange(at, m.size("_MM_SESSION_SPACE"), flagsData))
+	m.sessions[id] = at
+	o := m.object("_MM_SESSION_SPACE", at)
+	o.puts("SessionId", id, "ReferenceCount", 1)
+	o.list("ProcessList")
+	return at
 }
 
 // processCommon fills what the idle process has as well.

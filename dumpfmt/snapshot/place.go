@@ -69,10 +69,6 @@ func (m *machine) placeObject(p *pool, tag uint32, size uint64, at number) mem.V
 
 func (m *machine) placeDispatcher(d *dispatcher) {
 	kind, _ := kindOf(d.kind)
-	if kind.objectType == "" {
-		d.at = m.nonpaged.place(tagOf(kind.tag), mem.VA(d.spec.Address.v), m.size(kind.typ), d.spec.Address.line)
-		return
-	}
 	d.at = m.placeObject(m.nonpaged, tagOf(kind.tag), m.size(kind.typ), d.spec.Address)
 }
 
@@ -107,11 +103,12 @@ func (m *machine) placeProcessors() {
 	size := (m.size("_KPCR") + pageSize - 1) &^ (pageSize - 1)
 	for i, cpu := range m.cpus {
 		if i == 0 {
-			cpu.pcr, cpu.idle.at = m.global("KiInitialPCR"), m.global("KiInitialThread")
+			cpu.pcr, cpu.idle.at, cpu.context = m.global("KiInitialPCR"), m.global("KiInitialThread"), m.global("KiInitialContext")
 		} else {
-			need := size + 2*pageSize
+			need := size + 2*pageSize // with its idle thread and context record
 			cpu.pcr = m.taken.find(m.prof.pcrs, need, "a processor's control region")
 			cpu.idle.at = cpu.pcr + mem.VA(size)
+			cpu.context = cpu.idle.at + pageSize
 			m.fail(m.kernel.mapRange(cpu.pcr, need, flagsData))
 		}
 		cpu.prcb = cpu.pcr + m.offset("_KPCR", "Prcb")
@@ -136,7 +133,7 @@ func (m *machine) placeSpaces() {
 	m.procs[0].dtb = rootFrame << 12
 	m.idle.dtb = rootFrame << 12
 	for i, p := range m.procs[1:] {
-		frame, _, err := m.phys.take(false)
+		frame, _, err := m.phys.take(true)
 		if err != nil {
 			m.fail(err)
 			return
@@ -150,7 +147,8 @@ func (m *machine) placeSpaces() {
 			if t.teb <= p.peb+pageSize {
 				t.teb -= 0x20000
 			}
-			m.fail(p.space.mapPage(t.teb, flagsUser))
+			m.fail(p.space.mapRange(t.teb, m.size("_TEB"), flagsUser))
+			m.fail(p.space.mapPage(t.userSP(), flagsUser))
 		}
 	}
 }

@@ -51,6 +51,7 @@ type segment struct{ base, limit, init mem.VA }
 type processor struct {
 	number    int
 	pcr, prcb mem.VA
+	context   mem.VA // that the control block names
 	current   *thread
 	idle      *thread
 }

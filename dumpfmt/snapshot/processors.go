@@ -49,10 +49,8 @@ func (m *machine) writeContext(prcb object, cpu *processor) {
 	state.puts("Cr0", 0x80050031, "Cr3", cpu.current.proc.dtb, "Cr4", 0x6f8, "KernelDr7", 0x400,
 		"Tr", 0x40, "MxCsr", 0x1f80, "MsrGsBase", cpu.pcr)
 	m.fillContext(m.object("_CONTEXT", prcb.field("ProcessorState.ContextFrame")), cpu)
-	at := m.nonpaged.alloc(tagOf("KCtx"), m.size("_CONTEXT")+0x10)
-	at = (at + 15) &^ 15
-	m.fillContext(m.object("_CONTEXT", at), cpu)
-	prcb.puts("Context", at, "ContextFlags", contextFull)
+	m.fillContext(m.object("_CONTEXT", cpu.context), cpu)
+	prcb.puts("Context", cpu.context, "ContextFlags", contextFull)
 }
 
 func (m *machine) fillContext(c object, cpu *processor) {

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"slices"
+	"strings"
 
 	"gokd/model/mem"
 )
@@ -138,8 +139,14 @@ func (m *machine) compose(t *thread) ([]row, error) {
 	default:
 		after = piece("user call")
 	}
+	if n := len(before); n > 0 && len(middle) > 0 && acquires(before[n-1]) && acquires(middle[0]) {
+		before = before[:n-1] // the scenario says by which routine
+	}
 	return join(join(before, middle, false), after, true), nil
 }
+
+// acquires reports the routines that wait for a resource.
+func acquires(r row) bool { return r.module == "nt" && strings.HasPrefix(r.function, "ExAcquire") }
 
 // waitRows gives the innermost rows by the thread's state.
 func (t *thread) waitRows() []row {

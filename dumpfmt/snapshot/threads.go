@@ -25,7 +25,7 @@ func (m *machine) writeThread(t *thread) {
 
 // writeThreadLists links the thread into its process's two lists.
 func (m *machine) writeThreadLists(e object, t *thread) {
-	for _, head := range []string{"Tcb.MutantListHead", "IrpList", "KeyedWaitChain", "PostBlockList", "ActiveTimerListHead"} {
+	for _, head := range []string{"Tcb.MutantListHead", "IrpList", "PostBlockList", "ActiveTimerListHead"} {
 		e.list(head)
 	}
 	p := m.object("_EPROCESS", t.proc.at)

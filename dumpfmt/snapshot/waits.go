@@ -33,6 +33,7 @@ type dispatcher struct {
 	spec  objectSpec
 	kind  string
 	owner *thread
+	part  bool // of a resource: it stands without an object header
 	at    mem.VA
 }
 
@@ -52,7 +53,7 @@ var objectKinds = []objectKind{
 	{"mutant", "_KMUTANT", "MutantObject", "Muta", "Mutant"},
 	{"timer", "_KTIMER", "TimerNotificationObject", "Time", "Timer"},
 	{"sync_timer", "_KTIMER", "TimerSynchronizationObject", "Time", "Timer"},
-	{"queue", "_KQUEUE", "QueueObject", "Queu", ""},
+	{"queue", "_KQUEUE", "QueueObject", "IoCo", "IoCompletion"},
 }
 
 func kindOf(word string) (objectKind, bool) {
@@ -107,7 +108,7 @@ func (m *machine) planResourceWaits(r *resource) {
 		if len(side.waiters) == 0 && !side.at.set {
 			continue
 		}
-		*side.object = &dispatcher{kind: side.kind, spec: objectSpec{Address: side.at, Limit: number{v: 0x7fffffff, set: true}}}
+		*side.object = &dispatcher{kind: side.kind, part: true, spec: objectSpec{Address: side.at, Limit: number{v: 0x7fffffff, set: true}}}
 		for _, t := range side.waiters {
 			t.wait = &wait{reason: "WrResource", resource: r, targets: []target{{object: *side.object}}}
 		}
