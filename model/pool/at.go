@@ -58,7 +58,7 @@ func (p *Pool) PageAt(ctx context.Context, at mem.VA) (Page, error) {
 	if !known {
 		kind = kindByType(&buf)
 	}
-	d := newDecoder(Pattern{}, kind)
+	d := newDecoder(Pattern{}, kind, p.cachedBlocks(ctx))
 	blocks, state, chain, stop, why := d.page(nil, &buf, page.At)
 	page.Kind, page.Blocks = kind, blocks
 	switch state {
@@ -133,7 +133,7 @@ type quota struct {
 // address of the header. What comes out must be a process object, else the
 // error says what was found.
 func (p *Pool) Owner(b Block) (mem.VA, error) {
-	if b.State == Free || b.Billed == 0 || !b.Large && b.Type&typeQuota == 0 {
+	if b.State != Allocated || b.Billed == 0 || !b.Large && b.Type&typeQuota == 0 {
 		return 0, nil
 	}
 	if at := mem.VA(b.Billed); p.isProcess(at) {

@@ -63,7 +63,7 @@ func BenchmarkPage(b *testing.B) {
 	pages := benchPages(4096) // larger than the caches
 	for _, c := range []string{"Leak", "File", "*"} {
 		b.Run(c, func(b *testing.B) {
-			d := newDecoder(pattern(b, c), Nonpaged)
+			d := newDecoder(pattern(b, c), Nonpaged, nil)
 			var blocks []Block
 			b.SetBytes(pageSize)
 			b.ReportAllocs()

@@ -390,3 +390,74 @@ func TestOpen_needsLayouts(t *testing.T) {
 		}
 	}
 }
+
+// patched is memory with some bytes changed; it hands out no slices.
+type patched struct {
+	mem.Physical
+	bytes map[mem.PA]byte
+}
+
+func (m patched) ReadPhysical(p []byte, at mem.PA) (int, error) {
+	n, err := m.Physical.ReadPhysical(p, at)
+	for pa, c := range m.bytes {
+		if pa >= at && uint64(pa-at) < uint64(n) {
+			p[pa-at] = c
+		}
+	}
+	return n, err
+}
+
+// TestBlocks_cached puts two blocks on a processor's lookaside list.
+func TestBlocks_cached(t *testing.T) {
+	t.Parallel()
+	d, err := dumpfmt.OpenFile(unpack(t, "dumps/x64/win7.kernel.dmp.xz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	m := patched{d.Physical, map[mem.PA]byte{}}
+	d.Physical = m
+	k := load(t, "patched", d)
+	poke := func(at mem.VA, v uint64) {
+		tr, err := k.Space.Translate(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 8 {
+			m.bytes[tr.PA+mem.PA(i)] = byte(v >> (8 * i))
+		}
+	}
+	p, err := Open(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var victims []Block
+	for b, err := range Blocks(t.Context(), k, Nonpaged, pattern(t, "Even")) {
+		if err == nil && b.State == Allocated && len(victims) < 2 {
+			victims = append(victims, b)
+		}
+	}
+	head := k.Object("_KPRCB", k.Processors[1].PRCB).Field("PPNPagedLookasideList").Index(5).Field("ListHead")
+	if err := head.Err(); err != nil {
+		t.Fatal(err)
+	}
+	poke(head.Addr(), 0x12340002) // depth 2
+	poke(head.Addr()+8, uint64(victims[0].Body)|1)
+	poke(victims[0].Body, uint64(victims[1].Body))
+	poke(victims[1].Body, uint64(victims[0].Body)) // a loop: the depth ends it
+	var got []mem.VA
+	for b, err := range Blocks(t.Context(), k, Nonpaged, Pattern{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b.State == Cached {
+			got = append(got, b.Header)
+		}
+	}
+	if len(got) != 2 || got[0] != victims[0].Header || got[1] != victims[1].Header {
+		t.Errorf("cached %v, want those of %+v", got, victims)
+	}
+	if b, err := p.BlockAt(t.Context(), victims[1].Body); err != nil || b.State != Cached {
+		t.Errorf("%+v, %v", b, err)
+	}
+}

@@ -36,6 +36,7 @@ type decoder struct {
 	value   uint32 // the pattern's first alternative, tested inline
 	mask    uint32
 	more    bool // there are others
+	cached  map[mem.VA]bool
 
 	touched uint64 // keeps touch from being optimized away
 }
@@ -50,8 +51,8 @@ func touch(page *[pageSize]byte) (sum uint64) {
 	return sum
 }
 
-func newDecoder(p Pattern, kind Kind) decoder {
-	d := decoder{pattern: p, kind: kind, more: len(p.alts) > 1}
+func newDecoder(p Pattern, kind Kind, cached map[mem.VA]bool) decoder {
+	d := decoder{pattern: p, kind: kind, more: len(p.alts) > 1, cached: cached}
 	if len(p.alts) > 0 {
 		d.value, d.mask = p.alts[0].value, p.alts[0].mask
 	}
@@ -143,8 +144,11 @@ func (d *decoder) block(w uint64, billed []byte, at mem.VA, previous uint32) Blo
 		Billed: binary.LittleEndian.Uint64(billed),
 	}
 	b.Tag, b.Protected = TagOf(uint32(w >> 32))
-	if b.Type == 0 {
+	switch {
+	case b.Type == 0:
 		b.State = Free
+	case len(d.cached) > 0 && d.cached[b.Body]:
+		b.State = Cached
 	}
 	return b
 }

@@ -27,7 +27,7 @@ func goodPage() *[pageSize]byte {
 }
 
 func decode(page *[pageSize]byte, kind Kind, p Pattern) (string, []Block) {
-	d := newDecoder(p, kind)
+	d := newDecoder(p, kind, nil)
 	blocks, state, chain, stop, why := d.page(nil, page, 0xffff900000001000)
 	return fmt.Sprintf("state %d, %d blocks, stop %#x, why %d", state, chain, stop, why), blocks
 }
@@ -95,7 +95,7 @@ func FuzzPage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, kind uint8) {
 		var page [pageSize]byte
 		copy(page[:], data)
-		d := newDecoder(Pattern{}, Kind(kind%4))
+		d := newDecoder(Pattern{}, Kind(kind%4), nil)
 		const base = mem.VA(0xffff900000000000)
 		blocks, state, chain, stop, why := d.page(nil, &page, base)
 		next, previous := base, uint64(0)

@@ -151,6 +151,7 @@ type Pool struct {
 	big    *bigTable
 	ranges map[Kind][]Range
 	quota  *quota
+	cached map[mem.VA]bool // bodies of blocks on lookaside lists
 }
 
 // Open prepares the pools of a kernel. It fails where there are no layouts of

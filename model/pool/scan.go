@@ -87,7 +87,7 @@ type scanner struct {
 	sum        Summary
 }
 
-func (p *Pool) newScanner(q Query) *scanner {
+func (p *Pool) newScanner(ctx context.Context, q Query) *scanner {
 	phys := p.k.Space.Physical()
 	s := &scanner{phys: phys, tell: q.Progress}
 	s.slicer, _ = phys.(mem.Slicer)
@@ -100,7 +100,8 @@ func (p *Pool) newScanner(q Query) *scanner {
 	if n <= 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
-	s.fill, s.busy = s.newWindow(q, min(n, maxWorkers)), s.newWindow(q, min(n, maxWorkers))
+	d := newDecoder(q.Pattern, q.Kind, p.cachedBlocks(ctx))
+	s.fill, s.busy = s.newWindow(d, min(n, maxWorkers)), s.newWindow(d, min(n, maxWorkers))
 	// Pool pages are backed by memory or by a page file; a range with very many
 	// more is a page table that maps itself over and over.
 	s.limit = 1 << 20
@@ -110,10 +111,10 @@ func (p *Pool) newScanner(q Query) *scanner {
 	return s
 }
 
-func (s *scanner) newWindow(q Query, workers int) *window {
+func (s *scanner) newWindow(d decoder, workers int) *window {
 	w := &window{}
 	for i := range workers {
-		w.workers = append(w.workers, &worker{decoder: newDecoder(q.Pattern, q.Kind), number: i, scan: s})
+		w.workers = append(w.workers, &worker{decoder: d, number: i, scan: s})
 	}
 	return w
 }

@@ -166,7 +166,7 @@ func (w *Walk) Large(ctx context.Context) iter.Seq2[Block, error] {
 // cancelled context ends the walk with its error.
 func (w *Walk) Small(ctx context.Context, r Range) iter.Seq2[Block, error] {
 	return func(yield func(Block, error) bool) {
-		s := w.p.newScanner(w.q)
+		s := w.p.newScanner(ctx, w.q)
 		enough := false
 		s.drain = func(win *window) bool {
 			for i := range win.runs {
@@ -258,7 +258,7 @@ func (p *Pool) Scan(ctx context.Context, q Query, visit func(worker int, page []
 		return w.sum, errors.Join(ErrNotWalked, errors.New(w.sum.Covers()))
 	}
 	for _, r := range w.Ranges() {
-		s := p.newScanner(q)
+		s := p.newScanner(ctx, q)
 		s.visit, s.drain = visit, func(*window) bool { return true }
 		err := s.walk(ctx, r, w.skips(ctx, r))
 		w.sum.add(s.sum)
