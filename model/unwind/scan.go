@@ -56,7 +56,7 @@ func (w *walker) scan(cur state) (step, error) {
 			i += n/8 - 1
 			continue
 		}
-		if slot < first || word(i)>>47 == 0 {
+		if slot < first {
 			continue
 		}
 		if s, ok := w.machineAt(slot, b[8*i:]); ok {
@@ -121,7 +121,10 @@ func (w *walker) candidate(v, slot mem.VA) bool {
 	if w.accept(s.caller, &up) != nil {
 		return false
 	}
-	return up.machine != 0 || up.caller.rip() == 0 || w.returnAddress(up.caller.rip())
+	if up.caller.rip() == 0 && up.machine == 0 {
+		return w.on == nil || w.firstFrame(up.caller.rsp()-8)
+	}
+	return up.machine != 0 || w.returnAddress(up.caller.rip())
 }
 
 // returnAddress reports whether a value is one that a call can have pushed: in

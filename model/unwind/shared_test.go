@@ -1,6 +1,7 @@
 package unwind_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -63,7 +64,7 @@ func unpacked(t *testing.T, elem ...string) []byte {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	r, err := xz.NewReader(f)
+	r, err := xz.NewReader(bufio.NewReader(f)) // it reads byte by byte
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -239,7 +239,7 @@ func (w *walker) leaf(cur state, why error) (step, error) {
 	if err != nil {
 		return step{}, fmt.Errorf("%w; as a leaf: %w", why, err)
 	}
-	if v != 0 && !w.returnAddress(v) {
+	if !w.returnAddress(v) && (v != 0 || !w.firstFrame(cur.rsp())) {
 		return step{}, fmt.Errorf("%w; %#x at %#x is no return address", why, uint64(v), uint64(cur.rsp()))
 	}
 	s := step{caller: cur, how: HowLeaf}
@@ -248,6 +248,12 @@ func (w *walker) leaf(cur state, why error) (step, error) {
 	s.caller.known &= savedRegs
 	s.caller.exact = false
 	return s, nil
+}
+
+// firstFrame reports whether a thread's first function can have its return
+// address there, which is 0: some home slots below the top of the stack.
+func (w *walker) firstFrame(sp mem.VA) bool {
+	return w.on != nil && w.on.initial > sp && w.on.initial-sp <= 0x40
 }
 
 // accept checks where a step leads.
