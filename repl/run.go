@@ -86,6 +86,7 @@ func preload(ctx context.Context, s *cmd.Session) {
 // drive runs the command file, the commands of -c, and the input.
 func (p Program) drive(ctx context.Context, s *cmd.Session, out *writer, opt options, interactive bool) error {
 	if opt.script != "" {
+		s.Out.LogInput(s.Prompt() + "$$><" + opt.script)
 		err := interruptible(ctx, func(ctx context.Context) error { return s.RunFile(ctx, opt.script, false) })
 		if err != nil && !interactive {
 			p.stopped(out, err)
@@ -97,6 +98,7 @@ func (p Program) drive(ctx context.Context, s *cmd.Session, out *writer, opt opt
 		}
 	}
 	if opt.commands != "" && !s.Quit {
+		s.Out.LogInput(s.Prompt() + opt.commands)
 		err := interruptible(ctx, func(ctx context.Context) error { return s.Execute(ctx, opt.commands) })
 		if s.Quit || err != nil && !interactive && !s.KeepGoing || endsInQuit(opt.commands) {
 			return failed(s, err)

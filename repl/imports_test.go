@@ -1,0 +1,129 @@
+package repl_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// mayImport is what each folder may import of this project and of others; the
+// standard library is free. Imports point down and inwards. A new folder needs a
+// line here. Tests are exempt.
+var mayImport = map[string]string{
+	".":    "repl",
+	"repl": "commands commands/cmd commands/masm commands/report commands/session dumpfmt dumpfmt/snapshot model model/types golang.org/x/sys golang.org/x/term github.com/pkg/term",
+
+	"commands":         "commands/cmd commands/session commands/memory commands/symbol commands/process commands/thread commands/lock commands/pool commands/lesson",
+	"commands/cmd":     "commands/report model model/mem model/types",
+	"commands/report":  "",
+	"commands/masm":    "commands/cmd model model/mem",
+	"commands/show":    group + " model/unwind",
+	"commands/session": group,
+	"commands/memory":  group,
+	"commands/symbol":  group,
+	"commands/process": group + " commands/show",
+	"commands/thread":  group + " commands/show",
+	"commands/lock":    group + " commands/show",
+	"commands/pool":    group + " commands/show",
+	"commands/lesson":  group + " commands/show",
+
+	"model":           "model/mem model/types",
+	"model/mem":       "",
+	"model/types":     "model/mem github.com/ulikunitz/xz",
+	"model/unwind":    "model model/mem model/types",
+	"model/process":   walker,
+	"model/thread":    walker + " model/process",
+	"model/resource":  walker + " model/process model/thread",
+	"model/pool":      walker,
+	"model/ident":     walker + " model/process model/thread model/resource model/pool",
+	"model/diagnose":  walker + " model/process model/thread model/resource model/pool model/ident",
+	"model/modeltest": "model model/mem model/types", // builders for tests
+
+	"model/types/internal/genlayout": "model/types", // run by hand, makes embedded tables
+
+	"dumpfmt":          "model/mem github.com/edsrzf/mmap-go golang.org/x/sys",
+	"dumpfmt/snapshot": "dumpfmt model/mem model/types go.yaml.in/yaml/v3",
+	"dumpfmt/dumptest": "",
+}
+
+const (
+	group  = "commands/cmd commands/report model model/mem model/types model/process model/thread model/resource model/pool model/ident model/diagnose"
+	walker = "model model/mem model/types model/unwind"
+)
+
+// onlyIn names the one place that may import a package that has its ways.
+var onlyIn = map[string]string{
+	"github.com/c-bata/go-prompt": "repl/prompt.go",
+	"github.com/fatih/color":      "commands/report/",
+}
+
+const module = "gokd/"
+
+// TestImports holds every file of the project to the table.
+func TestImports(t *testing.T) {
+	t.Parallel()
+	files := 0
+	err := fs.WalkDir(os.DirFS(".."), ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (strings.HasPrefix(d.Name(), ".") && name != "." || d.Name() == "testdata"):
+			return fs.SkipDir
+		case path.Ext(name) == ".go" && !strings.HasSuffix(name, "_test.go"):
+			files++
+			checkImports(t, name)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if files < 50 {
+		t.Errorf("only %d files found", files)
+	}
+}
+
+func checkImports(t *testing.T, name string) {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", name), nil, parser.ImportsOnly)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	dir := path.Dir(name)
+	list, known := mayImport[dir]
+	if !known {
+		t.Errorf("%s: the folder has no line in the table of imports", dir)
+		return
+	}
+	allowed := strings.Fields(list)
+	for _, spec := range f.Imports {
+		what, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if place, ok := onlyIn[what]; ok {
+			if name != place && !(strings.HasSuffix(place, "/") && strings.HasPrefix(name, place)) {
+				t.Errorf("%s imports %s; only %s may", name, what, place)
+			}
+			continue
+		}
+		if first, _, _ := strings.Cut(what, "/"); first != "gokd" && !strings.Contains(first, ".") {
+			continue // standard library
+		}
+		what = strings.TrimPrefix(what, module)
+		if !slices.ContainsFunc(allowed, func(a string) bool {
+			return what == a || strings.Contains(a, ".") && strings.HasPrefix(what, a+"/")
+		}) {
+			t.Errorf("%s imports %s; %s may import only: %s", name, what, dir, list)
+		}
+	}
+}
