@@ -10,8 +10,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 // Record is one thing that a command found.
@@ -131,6 +133,24 @@ type answer struct {
 	command, args string
 	skipped       int
 	start         time.Time
+
+	head map[string][]byte // the start of a line, by type of record
+}
+
+// headOf gives the start of a line: command, arguments and type of the record.
+func (a *answer) headOf(record string) ([]byte, error) {
+	if h, ok := a.head[record]; ok {
+		return h, nil
+	}
+	h, err := marshalHead(a.command, a.args, record)
+	if err != nil {
+		return nil, err
+	}
+	if a.head == nil {
+		a.head = map[string][]byte{}
+	}
+	a.head[record] = h
+	return h, nil
 }
 
 // NewJSON gives a sink that writes to w.
@@ -162,7 +182,11 @@ func (j *JSON) Emit(r Record) error {
 	if s, ok := r.(Skipper); ok {
 		top.skipped += s.SkippedItems()
 	}
-	line, err := Marshal(top.command, top.args, r)
+	head, err := top.headOf(r.Type())
+	if err != nil {
+		return err
+	}
+	line, err := appendRecord(slices.Clip(head), r)
 	if err != nil {
 		return err
 	}
@@ -188,14 +212,28 @@ func (j *JSON) End(failure error) error {
 // record's type, then the record's own fields. Control characters, DEL and C1
 // are escaped.
 func Marshal(command, args string, r Record) ([]byte, error) {
+	head, err := marshalHead(command, args, r.Type())
+	if err != nil {
+		return nil, err
+	}
+	return appendRecord(head, r)
+}
+
+// marshalHead gives a line up to the record's own fields, without a comma.
+func marshalHead(command, args, record string) ([]byte, error) {
 	head, err := encode(struct {
 		Command string `json:"command"`
 		Args    string `json:"args"`
 		Record  string `json:"record"`
-	}{command, args, r.Type()})
+	}{command, args, record})
 	if err != nil {
 		return nil, err
 	}
+	return head[:len(head)-1], nil
+}
+
+// appendRecord appends a record's own fields and ends the line.
+func appendRecord(line []byte, r Record) ([]byte, error) {
 	body, err := encode(r)
 	if err != nil {
 		return nil, err
@@ -203,7 +241,6 @@ func Marshal(command, args string, r Record) ([]byte, error) {
 	if len(body) < 2 || body[0] != '{' {
 		return nil, fmt.Errorf("record %s is no JSON object", r.Type())
 	}
-	line := head[:len(head)-1]
 	if len(body) > 2 {
 		line = append(line, ',')
 	}
@@ -227,16 +264,24 @@ func encode(v any) ([]byte, error) {
 // escapeJSON spells DEL and the C1 controls as \u00XX; outside strings neither
 // can occur. encoding/json does the C0 controls itself.
 func escapeJSON(b []byte) []byte {
-	if !bytes.ContainsAny(b, "\u007f\u0080\u0081\u0082\u0083\u0084\u0085\u0086\u0087\u0088\u0089\u008a\u008b\u008c\u008d\u008e\u008f\u0090\u0091\u0092\u0093\u0094\u0095\u0096\u0097\u0098\u0099\u009a\u009b\u009c\u009d\u009e\u009f") {
+	first := -1
+	for i, c := range b {
+		// In UTF-8 the C1 controls are 0xc2 and a byte from 0x80 to 0x9f.
+		if c == 0x7f || c == 0xc2 && i+1 < len(b) && b[i+1] < 0xa0 {
+			first = i
+			break
+		}
+	}
+	if first < 0 {
 		return b
 	}
-	var out []byte
-	for _, r := range string(b) {
+	out := append(make([]byte, 0, len(b)+32), b[:first]...)
+	for _, r := range string(b[first:]) {
 		if r >= 0x7f && r <= 0x9f {
 			out = fmt.Appendf(out, `\u%04x`, r)
 			continue
 		}
-		out = append(out, string(r)...)
+		out = utf8.AppendRune(out, r)
 	}
 	return out
 }
