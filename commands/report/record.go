@@ -24,6 +24,11 @@ type Record interface {
 	WriteText(p *Printer)
 }
 
+// Appender is implemented by records of which an answer may hold millions: it
+// appends the record's own fields as they stand between the braces of its JSON
+// object, exactly as encoding/json would write them.
+type Appender interface{ AppendFields(to []byte) []byte }
+
 // TextOnly is implemented by records that only text output shows, such as
 // headings and progress lines of the classic layouts.
 type TextOnly interface{ TextOnly() }
@@ -122,8 +127,9 @@ type Skipper interface{ SkippedItems() int }
 
 // JSON writes records as one object per line.
 type JSON struct {
-	mu sync.Mutex
-	w  io.Writer
+	mu   sync.Mutex
+	w    io.Writer
+	line []byte // of an Appender, used again
 
 	answers []answer // being written; a script's own below those of its commands
 }
@@ -186,12 +192,18 @@ func (j *JSON) Emit(r Record) error {
 	if err != nil {
 		return err
 	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if a, ok := r.(Appender); ok {
+		j.line = append(append(j.line[:0], head...), ',')
+		j.line = append(a.AppendFields(j.line), "}\n"...)
+		_, err = j.w.Write(j.line)
+		return err
+	}
 	line, err := appendRecord(slices.Clip(head), r)
 	if err != nil {
 		return err
 	}
-	j.mu.Lock()
-	defer j.mu.Unlock()
 	_, err = j.w.Write(line)
 	return err
 }
