@@ -12,23 +12,23 @@ import (
 )
 
 // bigDump opens the dump of 1 GB of carved pool. It is too large to be unpacked
-// by a test: the benchmarks are skipped where nobody did it.
-func bigDump(b *testing.B) (*model.Kernel, uint64) {
-	b.Helper()
+// by a test: who needs it is skipped where nobody did it.
+func bigDump(tb testing.TB) (*model.Kernel, uint64) {
+	tb.Helper()
 	file := filepath.Join(os.TempDir(), "perf", "big.kernel.dmp")
 	if _, err := os.Stat(file); err != nil {
-		b.Skipf("unpack perf/big.kernel.dmp.xz of the shared dumps to it first: %v", err)
+		tb.Skipf("unpack perf/big.kernel.dmp.xz of the shared dumps to it first: %v", err)
 	}
 	d, err := dumpfmt.OpenFile(file)
 	if err != nil {
-		b.Fatal(err)
+		tb.Fatal(err)
 	}
-	b.Cleanup(func() {
+	tb.Cleanup(func() {
 		if err := d.Close(); err != nil {
-			b.Error(err)
+			tb.Error(err)
 		}
 	})
-	return load(b, file, d), uint64(d.Size)
+	return load(tb, file, d), uint64(d.Size)
 }
 
 func pattern(tb testing.TB, text string) Pattern {

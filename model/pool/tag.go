@@ -41,6 +41,13 @@ func (t Tag) String() string {
 // Spell gives the tag without loss: printable characters as they are, other
 // bytes as \xNN, a backslash as \x5c. It is how JSON carries tags.
 func (t Tag) Spell() string {
+	plain := true
+	for _, c := range t {
+		plain = plain && c >= 0x20 && c <= 0x7e && c != '\\'
+	}
+	if plain { // all but a few
+		return string(t[:])
+	}
 	var b strings.Builder
 	for _, c := range t {
 		if c < 0x20 || c > 0x7e || c == '\\' {

@@ -10,6 +10,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"gokd/model"
 	"gokd/model/mem"
 )
 
@@ -275,4 +276,79 @@ func TestBlockAt_everyBlock(t *testing.T) {
 			t.Errorf("at %#x: found %+v", uint64(at), b)
 		}
 	}
+}
+
+// TestScan_agreesWithTrackers adds up what the walk finds and holds it against
+// the kernel's own counters, also over the dump of 1 GB of pool if it is there.
+func TestScan_agreesWithTrackers(t *testing.T) {
+	t.Parallel()
+	check := func(t *testing.T, k *model.Kernel) {
+		t.Helper()
+		p, err := Open(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		live := map[Tag][2]int64{}
+		for i, kind := range []Kind{Nonpaged, Paged} {
+			q := Query{Kind: kind, Workers: 2}
+			var each [2]map[Tag]int64
+			sum, err := p.Scan(t.Context(), q, func(worker int, page []Block) error {
+				if each[worker] == nil {
+					each[worker] = map[Tag]int64{}
+				}
+				for _, b := range page {
+					if b.State == Allocated {
+						each[worker][b.Tag]++
+					}
+				}
+				return nil
+			})
+			if err != nil || sum.PagesBroken != 0 {
+				t.Fatal(sum, err)
+			}
+			w, err := p.Find(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for b, err := range w.Large(t.Context()) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if each[0] == nil {
+					each[0] = map[Tag]int64{}
+				}
+				each[0][b.Tag]++
+			}
+			for _, m := range each {
+				for tag, n := range m {
+					x := live[tag]
+					x[i] += n
+					live[tag] = x
+				}
+			}
+		}
+		want := map[Tag][2]int64{}
+		for u, err := range p.Usages(t.Context()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if u.Nonpaged.Live != 0 || u.Paged.Live != 0 {
+				want[u.Tag] = [2]int64{u.Nonpaged.Live, u.Paged.Live}
+			}
+		}
+		if d := gocmp.Diff(want, live); d != "" {
+			t.Errorf("live allocations (-trackers +walk):\n%s", cut(d))
+		}
+	}
+	for _, name := range []string{"win7.kernel", "win81.full", "w10_1607.kernel"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			check(t, loadShared(t, "dumps/x64/"+name+".dmp.xz"))
+		})
+	}
+	t.Run("big", func(t *testing.T) {
+		t.Parallel()
+		k, _ := bigDump(t)
+		check(t, k)
+	})
 }
