@@ -111,10 +111,8 @@ func (m *machine) writeStack(t *thread) {
 	for i, s := range segments {
 		m.fail(m.kernel.mapRange(s.limit, uint64(s.base-s.limit), flagsData))
 		c := m.object("_KERNEL_STACK_CONTROL", s.init)
-		current := s.init - 0x40
-		if i == 0 {
-			current = t.sp
-		} else {
+		current := t.sp
+		if i > 0 {
 			current = m.switched(t, s)
 		}
 		m.stackControl(c, "Current", s, current)

@@ -105,12 +105,6 @@ func (m *machine) offset(typ, path string) mem.VA {
 	return mem.VA(p.off)
 }
 
-// has reports whether the layout has a field: builds differ.
-func (o object) has(path string) bool {
-	_, err := o.m.layout.place(o.typ, path)
-	return err == nil
-}
-
 // field gives the address of a member.
 func (o object) field(path string) mem.VA { return o.at + o.m.offset(o.typ, path) }
 

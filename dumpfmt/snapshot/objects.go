@@ -44,6 +44,9 @@ func (m *machine) writeObjects() error {
 			m.writeThread(t)
 		}
 	}
+	for _, r := range m.resources {
+		m.queueWaiters(r)
+	}
 	m.writeModules()
 	m.writeCIDs()
 	return m.err

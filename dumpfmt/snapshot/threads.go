@@ -3,6 +3,7 @@ package snapshot
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	"gokd/model/mem"
 )
@@ -183,7 +184,9 @@ func (m *machine) writeWait(e object, t *thread) {
 		if n == timerBlock {
 			b.put("WaitKey", 0x102) // STATUS_TIMEOUT
 		}
-		m.listAdd(m.object("_KEVENT", heads[i]).field("Header.WaitListHead"), b.field("WaitListEntry"))
+		if w.resource == nil || n == timerBlock { // a resource's waiters queue up in their own order
+			m.listAdd(m.object("_KEVENT", heads[i]).field("Header.WaitListHead"), b.field("WaitListEntry"))
+		}
 		if i == 0 {
 			e.put("Tcb.WaitBlockList", uint64(at))
 		}
@@ -191,6 +194,14 @@ func (m *machine) writeWait(e object, t *thread) {
 	if w.queue {
 		e.put("Tcb.Queue", uint64(heads[0]))
 		m.listAdd(m.object("_KQUEUE", heads[0]).field("ThreadListHead"), e.field("Tcb.QueueListEntry"))
+	}
+}
+
+// queueWaiters links a resource's waiters to its wait objects, in their order.
+func (m *machine) queueWaiters(r *resource) {
+	for _, t := range append(slices.Clone(r.shared), r.excl...) {
+		block := m.object("_KWAIT_BLOCK", m.object("_ETHREAD", t.at).field("Tcb.WaitBlock[0]"))
+		m.listAdd(m.object("_KEVENT", t.wait.targets[0].address()).field("Header.WaitListHead"), block.field("WaitListEntry"))
 	}
 }
 
