@@ -164,6 +164,7 @@ func TestLeaves_loops(t *testing.T) {
 			all(m, b, a)
 		}},
 		{"back to the root", func(m *machine) { a := m.page(); all(m, m.root, a); all(m, a, m.root) }},
+		{"one entry that leads back to the root", func(m *machine) { a := m.page(); m.put(m.root+8*3, uint64(a)|0x63); all(m, a, m.root) }},
 		{"a chain of forty", func(m *machine) {
 			prev := m.root
 			for range 40 {

@@ -50,6 +50,7 @@ func TestTranslate_leafForms(t *testing.T) {
 		{"old demand zero", oldPTE, 0x80, 0, true, "-"},
 		{"new demand zero, not swizzled", newPTE, 0x80, 0, true, "-"},
 		{"new demand zero, swizzle bit set", newPTE, 0x90, 0, true, "-"},
+		{"new demand zero, not swizzled though the mask is known", maskPTE, 0x80, 0, true, "-"},
 		{"new demand zero, swizzled", maskPTE, 0x0000600000000080, 0, true, "-"},
 
 		{"old page file 0", oldPTE, 0x123400000080, 0, false, "paged out, page file 0, offset 0x1234"},
@@ -214,6 +215,27 @@ func TestTranslate_pageTableInTransition(t *testing.T) {
 			t.Errorf("level %d: %+v, %v, want page %#x", level, got, err, pa)
 		}
 		m.put(slot, e)
+	}
+}
+
+// TestSetSoftPTE_forgets: a page table found under the wrong mask is another one
+// under the right mask.
+func TestSetSoftPTE_forgets(t *testing.T) {
+	t.Parallel()
+	m := newMachine()
+	wrong := m.mapBytes(kernelPage, nil)
+	slot := m.slot(kernelPage, 2)
+	table := PA(m.get(slot) & 0xffffffffff000)
+	other := m.page()
+	m.put(other+PA(uint64(kernelPage)>>12&511*8), 0x7777063)
+	m.put(slot, uint64(table)|0x880)
+	s := m.space()
+	if got, err := s.Translate(kernelPage); err != nil || got.PA != wrong {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	s.SetSoftPTE(SoftPTE{Swizzled: true, InvalidMask: uint64(table ^ other)})
+	if got, err := s.Translate(kernelPage); err != nil || got.PA != 0x7777000 {
+		t.Errorf("%+v, %v, want page 0x7777000", got, err)
 	}
 }
 

@@ -211,6 +211,7 @@ const machineFrameSize = 0x28
 const (
 	kernelCode = 0x10
 	userCode   = 0x33
+	userCode32 = 0x23
 	kernelData = 0x18
 	userData   = 0x2b
 )
@@ -233,7 +234,9 @@ func (f machineFrame) sane() bool { return f.flags&0xffffffffffc0802a == 2 && f.
 func (f machineFrame) kernel() bool {
 	return f.sane() && f.cs == kernelCode && (f.ss == kernelData || f.ss == 0)
 }
-func (f machineFrame) user() bool { return f.sane() && f.cs == userCode && f.ss == userData }
+func (f machineFrame) user() bool {
+	return f.sane() && (f.cs == userCode || f.cs == userCode32) && f.ss == userData
+}
 
 // machineAt reads a machine frame out of the bytes of a stack, if it is one
 // beyond doubt: selectors and flags are right, and rsp is where the processor

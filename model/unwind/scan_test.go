@@ -77,6 +77,7 @@ func TestScan(t *testing.T) {
 	}{
 		{"straight to a frame with unwind data", end, []brief{start(mem.VA(small)), last}},
 		{"not every value", func(l *lab) {
+			l.words(first+0x8, lost(3), 0, lost(3))           // home slots
 			l.words(first+0x100, lost(3))                     // even slot
 			l.words(first+0x118, lost(3)+1)                   // not behind a call
 			l.words(first+0x128, uint64(labImage)+labPdata+4) // no code

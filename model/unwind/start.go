@@ -25,15 +25,17 @@ var ErrNoContext = errors.New("its registers are not in the dump")
 // _KTHREAD.KernelStack. The error says that there is no start; errors.Is tells
 // ErrNotResident from others.
 func Thread(ctx context.Context, k *model.Kernel, thread mem.VA, opts Options) (*Stack, error) {
-	segments, err := Segments(k, thread)
-	if err != nil && len(segments) == 0 {
-		return nil, err
-	}
-	broken := err
+	segments, broken := Segments(k, thread)
 	for i := range k.Processors {
 		if p := &k.Processors[i]; p.CurrentThread == thread && thread != 0 {
 			return running(ctx, k, p, segments, opts)
 		}
+	}
+	if broken != nil && len(segments) == 0 {
+		return nil, broken
+	}
+	if r, ok := headerContext(k); ok && holds(segments, mem.VA(r.GPR[model.RSP])) {
+		return From(ctx, k, r, segments, opts), nil
 	}
 	start, err := switchFrame(ctx, k, thread, segments)
 	if err != nil {
@@ -46,7 +48,19 @@ func Thread(ctx context.Context, k *model.Kernel, thread mem.VA, opts Options) (
 	return out, nil
 }
 
-// running walks the stack of a processor's current thread.
+// headerContext gives the registers in the dump's header where no processor
+// block can be read to tell whose they are: the stack pointer must tell then.
+func headerContext(k *model.Kernel) (model.Registers, bool) {
+	for _, p := range k.Processors {
+		if p.CurrentThread != 0 {
+			return model.Registers{}, false
+		}
+	}
+	return model.ParseContext(k.Source.Crash.Context)
+}
+
+// running walks the stack of a processor's current thread. In a triage dump the
+// thread itself may be missing, and with it the bounds of its stack.
 func running(ctx context.Context, k *model.Kernel, p *model.Processor, segments []Segment, opts Options) (*Stack, error) {
 	var out *Stack
 	if p.Context != nil {
@@ -57,7 +71,7 @@ func running(ctx context.Context, k *model.Kernel, p *model.Processor, segments 
 	}
 	// Where that leads nowhere, the bugcheck may name another record, of the
 	// exception itself.
-	if r, err := CrashContext(k); err == nil && holds(segments, mem.VA(r.GPR[model.RSP])) {
+	if r, err := CrashContext(k); err == nil && (len(segments) == 0 || holds(segments, mem.VA(r.GPR[model.RSP]))) {
 		second := From(ctx, k, r, segments, opts)
 		if out == nil || len(second.Frames) > len(out.Frames) {
 			second.Note = "from the context record that the bugcheck names"

@@ -111,7 +111,7 @@ func walk(ctx context.Context, k *model.Kernel, start state, how How, segments [
 	w := &walker{
 		ctx: ctx, k: k, opts: opts, limit: min(limit, maxFrames),
 		out:    &Stack{Segments: segments},
-		stacks: stacksOf(k, segments),
+		stacks: stacksOf(segments),
 	}
 	w.run(start, how)
 	return w.out

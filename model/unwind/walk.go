@@ -54,7 +54,8 @@ type walker struct {
 	opts   Options
 	limit  int
 	out    *Stack
-	stacks []*stackRange // the thread's segments and the processors' stacks
+	stacks []*stackRange // the thread's segments; behind them the processors' stacks, once needed
+	all    bool          // stacks has the processors' too
 	on     *stackRange   // the one that the walk is on; nil where unknown
 
 	contextsTo mem.VA // how far a scan looks for CONTEXT records
@@ -69,15 +70,12 @@ type stackRange struct {
 
 func (r *stackRange) contains(at mem.VA) bool { return at >= r.low && at <= r.base }
 
-func stacksOf(k *model.Kernel, segments []Segment) []*stackRange {
+func stacksOf(segments []Segment) []*stackRange {
 	var list []*stackRange
 	for _, s := range segments {
 		if s.plausible() == nil {
 			list = append(list, &stackRange{low: s.low(), base: s.Base, initial: s.Initial})
 		}
-	}
-	for _, p := range ProcessorStacks(k) {
-		list = append(list, &stackRange{low: p.Limit, base: p.Base})
 	}
 	return list
 }
@@ -89,7 +87,14 @@ func (w *walker) find(at mem.VA) *stackRange {
 			return r
 		}
 	}
-	return nil
+	if w.all {
+		return nil
+	}
+	w.all = true
+	for _, p := range ProcessorStacks(w.k) {
+		w.stacks = append(w.stacks, &stackRange{low: p.Limit, base: p.Base})
+	}
+	return w.find(at)
 }
 
 func (w *walker) run(cur state, how How) {

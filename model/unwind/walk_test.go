@@ -152,6 +152,21 @@ func TestFrom_leafBelow(t *testing.T) {
 	}
 }
 
+// TestFrom_epilogBelow: behind a call stands the function's frame, whatever the
+// code there looks like; this is what a call that never returns leaves.
+func TestFrom_epilogBelow(t *testing.T) {
+	t.Parallel()
+	l := plant()
+	l.fn(0x6000, []byte{0xe8, 0, 0, 0, 0, 0xe9, 0, 0x10, 0, 0}, []byte{1, 0, 1, 0, 0, 0x42, 0, 0})
+	sp := labInit - 0x60
+	l.words(sp+0x28, at(0x6000+afterCall), at(fnSmall+afterCall))
+	s := From(context.Background(), l.kernel(t), regsAt(at(fnSmall+6), uint64(sp)), []Segment{segment()}, Options{NoScan: true})
+	check(t, s, []brief{
+		{sp, mem.VA(at(fnSmall + 6)), mem.VA(at(0x6000 + afterCall)), 0, HowContext},
+		{sp + 0x30, mem.VA(at(0x6000 + afterCall)), 0, 0, HowData},
+	}, nil)
+}
+
 func TestFrom_trap(t *testing.T) {
 	t.Parallel()
 	small := mem.VA(at(fnSmall + afterCall))
@@ -165,6 +180,10 @@ func TestFrom_trap(t *testing.T) {
 	}{
 		{"in the kernel, inside a leaf", []uint64{at(fnLeaf + 7), 0x10, 0x246, uint64(labInit) - 0x30, 0x18}, []brief{
 			{labInit - 0x30, mem.VA(at(fnLeaf + 7)), small, 0, HowMachineFrame},
+			{labInit - 0x28, small, 0, 0, HowLeaf},
+		}, false},
+		{"through a null pointer", []uint64{0, 0x10, 0x246, uint64(labInit) - 0x30, 0x18}, []brief{
+			{labInit - 0x30, 0, small, 0, HowMachineFrame},
 			{labInit - 0x28, small, 0, 0, HowLeaf},
 		}, false},
 		{"from user mode", []uint64{userRIP, 0x33, 0x246, 0x12f8a8, 0x2b}, []brief{{0x12f8a8, userRIP, 0, 0, HowUser}}, false},
@@ -360,13 +379,20 @@ func TestThread_running(t *testing.T) {
 	if err != nil || len(s.Frames) != 2 || s.Frames[0].How != HowContext {
 		t.Fatalf("%v: %+v", err, s)
 	}
+	// A dump can hold a thread's registers and stack, but not the thread.
+	saved := l.pages[labThread]
+	delete(l.pages, labThread)
+	if s, err = Thread(context.Background(), k, labThread, Options{}); err != nil || len(s.Frames) != 2 {
+		t.Errorf("without the thread: %v: %+v", err, s)
+	}
+	l.pages[labThread] = saved
 	// Without a context there is no start, whatever an old switch frame says.
 	k.Processors[1].Context = nil
 	if _, err := Thread(context.Background(), k, labThread, Options{}); !errors.Is(err, ErrNoContext) {
 		t.Errorf("error %v, want %v", err, ErrNoContext)
 	}
 	// A bugcheck that names a context record on the thread's stack helps out.
-	record := labInit - 0x1000
+	record := labStack + 0x2000
 	l.put(record, make([]byte, model.ContextSize))
 	l.put32(record+0x30, 0x10001f)
 	l.words(record+0x98, uint64(sp))
@@ -380,6 +406,15 @@ func TestThread_running(t *testing.T) {
 	k.Processors[1].Context = &bad
 	if s, err = Thread(context.Background(), k, labThread, Options{NoScan: true}); err != nil || len(s.Frames) != 2 || s.Note == "" {
 		t.Errorf("beside a context that leads nowhere: %v: %+v", err, s)
+	}
+	// Without any processor block the header's stack pointer tells the thread.
+	k.Source.Crash.Context = slices.Clone(l.pages[record.Page()][record%4096:][:model.ContextSize])
+	if _, err = Thread(context.Background(), k, labThread, Options{}); err != nil {
+		t.Error(err)
+	}
+	k.Processors = nil
+	if s, err = Thread(context.Background(), k, labThread, Options{}); err != nil || len(s.Frames) != 2 || s.Note != "" {
+		t.Errorf("by the header: %v: %+v", err, s)
 	}
 	k.Source.Crash.Args[2]++
 	if _, err := CrashContext(k); err == nil {

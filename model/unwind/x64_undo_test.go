@@ -124,6 +124,14 @@ var undoCases = []undoCase{
 		want: map[int]uint64{model.RSP: testSP + 0x130, model.RDI: 0xd1d1},
 	},
 	{
+		name: "frame register set up, the prolog not done",
+		code: []byte{0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90},
+		info: []byte{1, 12, 4, 0x13, 8, 0x74, 2, 0, 6, 0x03, 4, 0x42}, pc: 9,
+		regs: map[int]uint64{model.RBX: testSP + 0x110},
+		put:  map[uint64][]uint64{testSP + 0x110: {0xd1d1}, testSP + 0x128: {retAddr}},
+		want: map[int]uint64{model.RSP: testSP + 0x130, model.RDI: 0xd1d1},
+	},
+	{
 		name: "vector registers are passed over",
 		code: []byte{0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90},
 		info: []byte{1, 9, 6, 0, 9, 0x68, 2, 0, 6, 0x79, 0x40, 0, 0, 0, 4, 0xa2}, pc: 9,
@@ -256,7 +264,7 @@ func TestUndo_chained(t *testing.T) {
 			l.fn(0x100, nops, chain(4, nil, fnEntry{labText + 0x400, labText + 0x410, rva}))
 		}, map[int]uint64{model.RSP: testSP + 0x38, model.RBX: 0xb0b0}},
 		{"parent close before", func(l *lab) {
-			rva := l.fn(0xfe, []byte{0x53, 0x90}, parent)
+			rva := l.fn(0xfe, []byte{0x53, 0x90}, []byte{1, 12, 2, 0, 12, 0x42, 9, 0x30})
 			l.fn(0x100, nops, chain(4, nil, fnEntry{labText + 0xfe, labText + 0x100, rva}))
 		}, map[int]uint64{model.RSP: testSP + 0x38, model.RBX: 0xb0b0}},
 		{"three links", func(l *lab) {
@@ -280,7 +288,11 @@ func TestUndo_chained(t *testing.T) {
 				// Its own push of nothing: 8 bytes more on the stack.
 				put = map[uint64][]uint64{testSP + 0x28: {0xb0b0, retAddr, retAddr}, testSP + 0x10: {0x5151}}
 			}
-			checkUndo(t, l, undoCase{pc: 6, put: put, want: c.want})
+			pc := uint32(6)
+			if c.name == "indirect entry" {
+				pc = 2 // as if in the prolog, but that is the other entry's
+			}
+			checkUndo(t, l, undoCase{pc: pc, put: put, want: c.want})
 		})
 	}
 }
