@@ -84,7 +84,7 @@ func argumentAt(c *cmd.Command, rest string) (arg cmd.Arg, isSwitch bool) {
 	n := 0
 	for i, w := range words {
 		last := i == len(words)-1
-		if w[0] == '-' || w[0] == '/' && hasSwitch(c, w[:1]) {
+		if w[0] == '-' || w[0] == '/' && hasSwitch(c, w) {
 			if last {
 				return arg, true
 			}
@@ -111,8 +111,11 @@ func argumentAt(c *cmd.Command, rest string) (arg cmd.Arg, isSwitch bool) {
 	return arg, false
 }
 
-func hasSwitch(c *cmd.Command, mark string) bool {
-	return slices.ContainsFunc(c.Args, func(a cmd.Arg) bool { return strings.HasPrefix(a.Switch, mark) })
+// hasSwitch tells a switch, maybe unfinished, from a path.
+func hasSwitch(c *cmd.Command, word string) bool {
+	return slices.ContainsFunc(c.Args, func(a cmd.Arg) bool {
+		return len(a.Switch) >= len(word) && strings.EqualFold(a.Switch[:len(word)], word)
+	})
 }
 
 func switchNamed(c *cmd.Command, word string) (cmd.Arg, bool) {
@@ -178,7 +181,9 @@ func completeModule(s *cmd.Session, word, mark string) []suggestion {
 			out = append(out, suggestion{m.Name + mark, m.Image})
 		}
 	}
-	slices.SortFunc(out, func(a, b suggestion) int { return strings.Compare(a.text, b.text) })
+	slices.SortFunc(out, func(a, b suggestion) int {
+		return strings.Compare(strings.ToLower(a.text), strings.ToLower(b.text))
+	})
 	return limit(out)
 }
 

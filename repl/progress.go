@@ -42,17 +42,9 @@ func (p *progress) show(what string, done, total uint64) {
 	p.drawn, p.shown = now, true
 	text := fmt.Sprintf("%s: %d", report.Safe(what), done)
 	if total > 0 {
-		text = fmt.Sprintf("%s: %d of %d, %d%%", report.Safe(what), done, total, min(100, percent(done, total)))
+		text = fmt.Sprintf("%s: %d of %d, %d%%", report.Safe(what), done, total, min(100, int(100*float64(done)/float64(total))))
 	}
 	fmt.Fprintf(p.w, "\r%.70s\x1b[K", text)
-}
-
-// percent avoids the overflow of done*100.
-func percent(done, total uint64) uint64 {
-	if done > 1<<56 {
-		return done / (total/100 + 1)
-	}
-	return done * 100 / total
 }
 
 // clear takes the line away.

@@ -38,7 +38,7 @@ type Target struct {
 	Live       bool           `json:"live"`
 	System     string         `json:"system"`
 	Build      uint32         `json:"build"`
-	Pack       uint32         `json:"service_pack"`
+	Pack       *uint32        `json:"service_pack"`
 	Machine    string         `json:"machine"`
 	Checked    bool           `json:"checked"`
 	Processors uint32         `json:"processors"`
@@ -90,7 +90,7 @@ func NewTarget(k *model.Kernel, zone *time.Location) *Target {
 	t.setClocks(c)
 	t.setProduct(k)
 	t.setLab(k)
-	t.Pack = servicePack(k)
+	t.setPack(k)
 	if head, err := k.Global("PsLoadedModuleList"); err == nil {
 		t.ModuleList = report.Addr(head)
 	}
@@ -231,17 +231,19 @@ func narrowString(k *model.Kernel, at mem.VA, max int) (string, error) {
 	return "", err
 }
 
-// servicePack gives the number of the service pack: the high byte of the low
-// word of CmNtCSDVersion, which a triage dump keeps as ServicePackBuild.
-func servicePack(k *model.Kernel) uint32 {
+// setPack finds the number of the service pack: the high byte of the low word
+// of CmNtCSDVersion, which a triage dump keeps as ServicePackBuild. 0 is none.
+func (t *Target) setPack(k *model.Kernel) {
 	v, err := k.Global32("CmNtCSDVersion")
-	if err != nil {
-		if k.Source.Crash.Triage == nil {
-			return 0
-		}
-		v = k.Source.Crash.Triage.ServicePack
+	if triage := k.Source.Crash.Triage; err != nil && triage != nil {
+		v, err = triage.ServicePack, nil
 	}
-	return v >> 8 & 0xff
+	if err != nil {
+		t.Missing.Set("service_pack", err)
+		return
+	}
+	v = v >> 8 & 0xff
+	t.Pack = &v
 }
 
 // WriteText writes the block of vertarget.
@@ -253,8 +255,8 @@ func (t *Target) WriteText(p *report.Printer) {
 
 func (t *Target) writeVersion(p *report.Printer) {
 	p.Printf("%s Kernel Version %d", t.System, t.Build)
-	if t.Pack != 0 {
-		p.Printf(" (Service Pack %d)", t.Pack)
+	if t.Pack != nil && *t.Pack != 0 {
+		p.Printf(" (Service Pack %d)", *t.Pack)
 	}
 	if t.Processors > 1 {
 		p.Printf(" MP (%d procs)", t.Processors)
