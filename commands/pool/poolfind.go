@@ -155,7 +155,7 @@ func (f *find) pool(ctx context.Context, first bool) error {
 		}
 	}
 	if f.large {
-		if err := f.emit(w.Large(ctx)); err != nil {
+		if err := f.emit(ctx, w.Large(ctx)); err != nil {
 			return err
 		}
 	}
@@ -164,7 +164,7 @@ func (f *find) pool(ctx context.Context, first bool) error {
 			if err := f.searching(r); err != nil {
 				return err
 			}
-			if err := f.emit(w.Small(ctx, r)); err != nil {
+			if err := f.emit(ctx, w.Small(ctx, r)); err != nil {
 				return err
 			}
 			if ctx.Err() != nil {
@@ -199,7 +199,7 @@ func (f *find) searching(r pool.Range) error {
 }
 
 // emit shows what a part of the walk finds.
-func (f *find) emit(found func(func(pool.Block, error) bool)) error {
+func (f *find) emit(ctx context.Context, found func(func(pool.Block, error) bool)) error {
 	var failed error
 	for b, err := range found {
 		if err != nil {
@@ -215,6 +215,11 @@ func (f *find) emit(found func(func(pool.Block, error) bool)) error {
 		rec.first = b.Large && f.sum.Matches == 0
 		f.sum.count(b)
 		if failed = f.out.Emit(rec); failed != nil {
+			break
+		}
+		// A window of pages holds thousands of blocks, and a terminal shows them
+		// slowly: an interrupt must not wait for their end.
+		if f.sum.Matches%64 == 0 && ctx.Err() != nil {
 			break
 		}
 	}

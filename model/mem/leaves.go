@@ -125,6 +125,11 @@ func (w *leafWalk) hole(f *Fault, size uint64) bool {
 
 // leaf cuts a piece at the range's first and last page and visits it.
 func (w *leafWalk) leaf(l Leaf) bool {
+	// One table of large pages covers 1 GB: looking at the context per table
+	// alone would keep an interrupt waiting.
+	if l.Size > PageSize && w.ctx.Err() != nil {
+		return false
+	}
 	last := l.VA + VA(l.Size-1)
 	if first := w.from.Page(); l.VA < first {
 		cut := uint64(first - l.VA)

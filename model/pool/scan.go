@@ -70,6 +70,7 @@ type guarder interface{ Guard(f func() error) error }
 // address, workers decode a window of them in order of the file, and the window
 // is handed out in order of address again while the next one is decoded.
 type scanner struct {
+	ctx     context.Context
 	phys    mem.Physical
 	slicer  mem.Slicer    // nil: pages are copied
 	offsets mem.Offsetter // nil: pages are read in order of address
@@ -89,7 +90,7 @@ type scanner struct {
 
 func (p *Pool) newScanner(ctx context.Context, q Query) *scanner {
 	phys := p.k.Space.Physical()
-	s := &scanner{phys: phys, tell: q.Progress}
+	s := &scanner{ctx: ctx, phys: phys, tell: q.Progress}
 	s.slicer, _ = phys.(mem.Slicer)
 	s.offsets, _ = phys.(mem.Offsetter)
 	s.guard = func(f func() error) error { return f() }
@@ -208,7 +209,7 @@ func (w *window) add(va mem.VA, pa mem.PA) {
 // one before it meanwhile. It reports false where the walk is to end.
 func (s *scanner) flush() bool {
 	s.busy.done.Wait()
-	if !s.settle(s.busy) {
+	if !s.settle(s.busy) || s.ctx.Err() != nil {
 		return false
 	}
 	s.start(s.fill)
