@@ -6,6 +6,7 @@ import (
 
 	"gokd/commands/cmd"
 	"gokd/commands/lock"
+	"gokd/commands/memory"
 	"gokd/commands/pool"
 	"gokd/commands/process"
 	"gokd/commands/session"
@@ -19,6 +20,7 @@ func Table() (*cmd.Table, error) {
 	return cmd.NewTable(slices.Concat(
 		session.Commands(),
 		symbol.Commands(),
+		memory.Commands(),
 		process.Commands(),
 		thread.Commands(),
 		lock.Commands(),
