@@ -2,6 +2,7 @@ package unwind
 
 import (
 	"encoding/binary"
+	"fmt"
 
 	"gokd/model"
 	"gokd/model/mem"
@@ -45,7 +46,20 @@ func (u *undoer) epilog2(f model.RuntimeFunction, in *info) (bool, error) {
 	if !inside {
 		return false, nil
 	}
-	return true, u.replay(in.codes, off)
+	// The pushes are in the function's own prolog, which a part of it that has
+	// its own unwind data is chained to.
+	codes := in.codes
+	for n := 0; in.flags&flagChained != 0; n++ {
+		var err error
+		if _, in, err = u.entry(in.chained); err != nil {
+			return false, err
+		}
+		if n == maxChain {
+			return false, fmt.Errorf("unwind data of %s for %#x: %w: chained without end", u.m.Name, u.rva, errInfo)
+		}
+		codes = append(codes, in.codes...)
+	}
+	return true, u.replay(codes, off)
 }
 
 // replay pops what an epilog has not popped off bytes after its start.

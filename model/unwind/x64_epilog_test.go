@@ -167,3 +167,25 @@ func TestEpilog_version2(t *testing.T) {
 		}
 	}
 }
+
+// TestEpilog_version2Chained: the pushes that an epilog undoes are told by the
+// entry that its part of the function is chained to.
+func TestEpilog_version2Chained(t *testing.T) {
+	t.Parallel()
+	l := newLab()
+	parent := l.fn(0x100, make([]byte, 0x20), []byte{2, 6, 3, 0, 6, 0x32, 2, 0x70, 1, 0x30, 0, 0})
+	part := append(make([]byte, 8), 0x5f, 0x5b, 0xc3)
+	l.fn(0x200, part, []byte{0x22, 0, 4, 0, 3, 0x16, 0, 0x06, 0, 0x34, 8, 0,
+		0x00, 0x11, 0, 0, 0x20, 0x11, 0, 0, byte(parent), byte(parent >> 8), 0, 0})
+	l.put(labImage+labText+0x7000, []byte{0xe8, 0, 0, 0, 0, 0x90})
+	l.words(mem.VA(testSP), 0x7070, 0x3030, retAddr)
+	for pc, popped := range []uint64{8: 0, 9: 1, 10: 2} {
+		if pc < 8 {
+			continue
+		}
+		s := From(context.Background(), l.kernel(t), regsAt(at(0x200+uint32(pc)), testSP+8*popped), []Segment{segment()}, Options{NoScan: true})
+		if len(s.Frames) < 2 || s.Frames[1].RIP != mem.VA(retAddr) || s.Frames[1].ChildSP != mem.VA(testSP)+0x18 {
+			t.Errorf("pc %d: %v: %+v", pc, s.Err, s.Frames[1:])
+		}
+	}
+}
