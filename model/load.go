@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"gokd/model/mem"
@@ -85,7 +86,9 @@ func (k *Kernel) loadTriageOnly(ctx context.Context) {
 	}
 	if k.Source.Physical == nil {
 		k.loadModules(ctx)
+		return
 	}
+	k.Modules.Err = errors.New("its list needs this machine's page tables, and ARM64 is not supported yet")
 }
 
 // findBase finds the kernel image's base: the debugger data block, else the
