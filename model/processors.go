@@ -57,23 +57,42 @@ func (k *Kernel) readPRCB(p *Processor) {
 }
 
 // CrashProcessor gives the index of the processor whose state the header
-// carries: the one whose current thread's stack holds the header's stack
-// pointer; 0 where none does.
+// carries: the one on whose current thread's stack, or DPC stack, the header's
+// stack pointer lies, or whose saved stack pointer is the same; 0 where none is.
 func (k *Kernel) CrashProcessor() int {
 	r, ok := ParseContext(k.Source.Crash.Context)
 	if !ok || k.Types == nil {
 		return 0
 	}
-	sp := r.GPR[RSP]
-	for i, p := range k.Processors {
-		t := k.Object("_KTHREAD", p.CurrentThread)
-		limit, err1 := t.Field("StackLimit").Uint()
-		base, err2 := t.Field("StackBase").Uint()
-		if err1 == nil && err2 == nil && sp >= limit && sp < base {
-			return i
+	sp := mem.VA(r.GPR[RSP])
+	for _, on := range []func(Processor, mem.VA) bool{k.onThreadStack, k.onDPCStack, k.savedAt} {
+		for i, p := range k.Processors {
+			if on(p, sp) {
+				return i
+			}
 		}
 	}
 	return 0
+}
+
+func (k *Kernel) onThreadStack(p Processor, sp mem.VA) bool {
+	t := k.Object("_KTHREAD", p.CurrentThread)
+	limit, err1 := t.Field("StackLimit").Pointer()
+	base, err2 := t.Field("StackBase").Pointer()
+	return err1 == nil && err2 == nil && sp >= limit && sp < base
+}
+
+// dpcStackSize is the size of a processor's stack for deferred calls in bytes.
+const dpcStackSize = 0x6000
+
+func (k *Kernel) onDPCStack(p Processor, sp mem.VA) bool {
+	top, err := k.Object("_KPRCB", p.PRCB).Field("DpcStack").Pointer()
+	return err == nil && top != 0 && sp < top && top-sp <= dpcStackSize
+}
+
+func (k *Kernel) savedAt(p Processor, sp mem.VA) bool {
+	c := k.savedContext(p.PRCB)
+	return c != nil && mem.VA(c.GPR[RSP]) == sp
 }
 
 // loadContexts gives each processor its registers: what the crash saved at

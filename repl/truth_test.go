@@ -1,6 +1,7 @@
 package repl_test
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -46,7 +47,7 @@ func unpacked(t testing.TB, name string) []byte {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	r, err := xz.NewReader(f)
+	r, err := xz.NewReader(bufio.NewReader(f))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -103,6 +103,7 @@ type Thread struct {
 	InterpretedFrom   *report.Addr   `json:"interpreted_from"`
 	Frames            []Frame        `json:"frames"`
 	StackError        string         `json:"stack_error,omitempty"`
+	StackNote         string         `json:"stack_note,omitempty"`
 	Origin            string         `json:"layout,omitempty"`
 	Missing           report.Missing `json:"missing,omitempty"`
 
@@ -239,6 +240,7 @@ func (r *Thread) setStack(stack *unwind.Stack, err error) {
 	}
 	if stack != nil {
 		r.Frames = Frames(stack)
+		r.StackNote = stack.Note
 		if stack.Err != nil {
 			r.StackError = stack.Err.Error()
 		}

@@ -211,6 +211,9 @@ func (r *Thread) writeStack(p *report.Printer, in string) {
 	case len(r.Frames) > 0:
 		WriteFrames(p, in, r.Frames, r.flags&FlagNoArgs == 0)
 	}
+	if r.StackNote != "" {
+		p.Own("%s(%s)\n", in, r.StackNote)
+	}
 	if r.StackError != "" {
 		p.Own("%s(the stack ends here: %s)\n", in, r.StackError)
 	}
