@@ -34,8 +34,8 @@ func TestProgress(t *testing.T) {
 	}
 	tty.Reset()
 	p.drawn = time.Time{}
-	p.show(strings.Repeat("x", 200), 7, 0)
-	if len(tty.String()) > 80 || !strings.HasPrefix(tty.String(), "\rxxx") {
+	p.show(strings.Repeat("y", 200), 7, 0)
+	if len(tty.String()) > 80 || !strings.HasPrefix(tty.String(), "\ryyy") {
 		t.Errorf("a line of %d characters", tty.Len())
 	}
 	tty.Reset()

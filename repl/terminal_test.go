@@ -134,6 +134,13 @@ func (c *console) until(what string, ok func(screen, raw string) bool) {
 	}
 }
 
+// written gives all that the program wrote.
+func (c *console) written() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.raw.String()
+}
+
 // see waits for a text on the screen.
 func (c *console) see(text string) {
 	c.t.Helper()
@@ -179,7 +186,7 @@ func (c *console) end(code int) {
 		c.t.Fatal("the program does not end")
 	}
 	if got := c.cmd.ProcessState.ExitCode(); got != code {
-		c.t.Errorf("exit code %d, want %d; written:\n%q", got, code, c.raw.String())
+		c.t.Errorf("exit code %d, want %d; written:\n%q", got, code, c.written())
 	}
 	c.sane()
 }
@@ -301,7 +308,7 @@ func TestTerminal_clear(t *testing.T) {
 	c.send("zork\x03")
 	c.prompt()
 	c.say(".echo on", "\non")
-	if strings.Contains(c.raw.String(), "no such command") {
+	if strings.Contains(c.written(), "no such command") {
 		t.Error("the line ran")
 	}
 	c.send("q\r")
@@ -342,7 +349,7 @@ func TestTerminal_paste(t *testing.T) {
 	c.prompt()
 	last := -1
 	for i := range 40 {
-		at := strings.Index(c.raw.String(), fmt.Sprintf("\nline%d\r", i))
+		at := strings.Index(c.written(), fmt.Sprintf("\nline%d\r", i))
 		if at < last {
 			t.Fatalf("line %d is missing or out of order", i)
 		}
@@ -416,8 +423,8 @@ func TestTerminal_dumb(t *testing.T) {
 	c.say(".echo on", "\non")
 	c.send("\x04")
 	c.end(0)
-	if strings.Contains(c.raw.String(), "\x1b") {
-		t.Errorf("escape sequences for a dumb terminal: %q", c.raw.String())
+	if strings.Contains(c.written(), "\x1b") {
+		t.Errorf("escape sequences for a dumb terminal: %q", c.written())
 	}
 }
 
@@ -471,7 +478,7 @@ func TestTerminal_bare(t *testing.T) {
 	c.send("q\r")
 	c.end(0)
 	for _, color := range []string{"\x1b[31m", "\x1b[0;96;49m"} {
-		if strings.Contains(c.raw.String(), color) {
+		if strings.Contains(c.written(), color) {
 			t.Errorf("colour %q in spite of -no-color", color)
 		}
 	}

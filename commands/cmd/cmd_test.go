@@ -136,6 +136,10 @@ func newSession(t *testing.T) (*Session, *bytes.Buffer) {
 	glued.Prefix = true
 	kernel := simple("kernel", say)
 	kernel.Needs = NeedKernel
+	catch := simple(".catch", func(ctx context.Context, s *Session, in Args, _ report.Sink) error {
+		return s.Catch(ctx, strings.Trim(in.Raw, "{}"))
+	})
+	catch.Block = true
 	quit := simple("q", func(_ context.Context, s *Session, _ Args, _ report.Sink) error { s.Quit = true; return nil })
 	quit.NoEnd = true
 	tab, err := NewTable(
@@ -146,9 +150,7 @@ func newSession(t *testing.T) (*Session, *bytes.Buffer) {
 		simple("run", func(ctx context.Context, s *Session, in Args, _ report.Sink) error {
 			return s.RunFile(ctx, in.Raw, false)
 		}),
-		simple(".catch", func(ctx context.Context, s *Session, in Args, _ report.Sink) error {
-			return s.Catch(ctx, strings.Trim(in.Raw, "{}"))
-		}),
+		catch,
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -174,6 +176,7 @@ func TestExecute(t *testing.T) {
 		{name: "stops", line: "fail; say b", want: "failed\n", fails: true},
 		{name: "keeps going", line: "fail; say b", want: "failed\nb\n", keepGoing: true, fails: true},
 		{name: "catches", line: ".catch {fail; say a}; say b", want: "failed\nb\n"},
+		{name: "a brace elsewhere", line: "say {a; say b", want: "{a\nb\n"},
 		{name: "ends", line: "q; say a", want: ""},
 		{name: "unknown", line: "sya a", want: "Couldn't resolve 'sya': no such command; did you mean say? (.help lists the commands)\n", fails: true},
 		{name: "unknown extension", line: "!zork", want: "No export zork found (.help lists the commands)\n", fails: true},

@@ -47,6 +47,7 @@ type Command struct {
 	Aliases []string // other spellings
 	Prefix  bool     // the arguments may follow the name without a space: "~2", "$$><file"
 	Line    bool     // the command takes the rest of the line, semicolons included
+	Block   bool     // the command takes commands in braces, over several lines in a script
 	NoEnd   bool     // the command ends the session: its JSON answer has no end record
 	Group   Group
 	Summary string // one line, imperative

@@ -1,6 +1,7 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +17,10 @@ import (
 // Session is one debugging session: the target and the user's settings. It is
 // used from one goroutine.
 type Session struct {
-	Kernel   *model.Kernel // nil where no dump is open
+	Kernel *model.Kernel // nil where no dump is open
+	// Changed tells whether the file behind Kernel is no longer what was opened;
+	// nil where there is no file.
+	Changed  func() error
 	Commands *Table
 	Out      *Output
 	Eval     Evaluator
@@ -82,6 +86,18 @@ func (s *Session) check(c *Command) error {
 	return nil
 }
 
+// changed says for a command that needs the dump whether its file is no longer
+// what was opened.
+func (s *Session) changed(c *Command) error {
+	if c.Needs < NeedTarget || s.Changed == nil {
+		return nil
+	}
+	if err := s.Changed(); err != nil {
+		return fmt.Errorf("%s: the dump changed: %w", c.Name, err)
+	}
+	return nil
+}
+
 // Execute runs a line: commands separated by semicolons. The first failing
 // command ends it, unless KeepGoing is set. Failures are shown as they happen
 // and returned joined.
@@ -116,7 +132,7 @@ func (s *Session) cut(line string) (one, rest string) {
 	if known && c.Line {
 		return strings.TrimSpace(line), ""
 	}
-	end := commandEnd(line)
+	end := commandEnd(line, known && c.Block)
 	one = strings.TrimSpace(line[:end])
 	if end < len(line) {
 		rest = line[end+1:]
@@ -128,17 +144,17 @@ func (s *Session) cut(line string) (one, rest string) {
 }
 
 // commandEnd finds the semicolon that ends the first command of a line, outside
-// quotes and braces.
-func commandEnd(line string) int {
+// quotes and, for a command that takes a block, braces.
+func commandEnd(line string, block bool) int {
 	in, depth := false, 0
 	for i := 0; i < len(line); i++ {
 		switch c := line[i]; {
 		case c == '"':
 			in = !in
 		case in:
-		case c == '{':
+		case c == '{' && block:
 			depth++
-		case c == '}':
+		case c == '}' && block:
 			depth--
 		case c == ';' && depth <= 0:
 			return i
@@ -204,24 +220,34 @@ func (s *Session) one(ctx context.Context, line string) (err error) {
 	if !ok {
 		return &UnknownError{line, s.Commands.Similar(name, 3)}
 	}
-	if err := s.check(c); err != nil {
+	if err := cmp.Or(s.check(c), s.changed(c)); err != nil {
 		return err
 	}
-	in, err := parseArgs(ctx, c, rest, s.Eval)
-	if err != nil {
+	err = s.run(ctx, c, rest)
+	// A file cut inside a page reads as zeros from there on: what was shown of it
+	// must not pass for the machine's, nor a hole for the reason of a failure.
+	switch changed := s.changed(c); {
+	case changed == nil:
 		return err
+	case err == nil:
+		return changed
+	default:
+		return fmt.Errorf("%w; %w", changed, err)
 	}
-	return s.run(ctx, c, in)
 }
 
-// run is the one place that recovers: a bug in a command is reported with its
-// stack and does not end the session.
-func (s *Session) run(ctx context.Context, c *Command, in Args) (err error) {
+// run is the one place that recovers: a bug in a command, or in the evaluation
+// of its arguments, is reported with its stack and does not end the session.
+func (s *Session) run(ctx context.Context, c *Command, rest string) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("%s: internal error: %v\n%s", c.Name, r, debug.Stack())
 		}
 	}()
+	in, err := parseArgs(ctx, c, rest, s.Eval)
+	if err != nil {
+		return err
+	}
 	err = c.Run(ctx, s, in, s.Out)
 	var usage *UsageError
 	if errors.As(err, &usage) && usage.Command == nil {
@@ -305,10 +331,8 @@ func (s *Session) runLines(ctx context.Context, name, text string, echo bool) er
 	lines := strings.Split(text, "\n")
 	for n := 0; n < len(lines) && !s.Quit && ctx.Err() == nil; {
 		start := n
-		line := strings.TrimRight(lines[n], "\r")
-		for n++; n < len(lines) && s.continues(line); n++ {
-			line += ";" + strings.TrimRight(lines[n], "\r")
-		}
+		n += s.span(lines[n:])
+		line := strings.TrimRight(strings.Join(lines[start:n], ";"), "\r")
 		if echo && strings.TrimSpace(line) != "" {
 			s.Out.Echo(s.Prompt() + line)
 		}
@@ -322,15 +346,20 @@ func (s *Session) runLines(ctx context.Context, name, text string, echo bool) er
 	return failed
 }
 
-// continues reports whether the next line of a script belongs to this one: a
-// brace is open, and not in a comment.
-func (s *Session) continues(line string) bool {
-	trimmed := strings.TrimLeft(line, " \t;")
-	if strings.HasPrefix(trimmed, "*") || !strings.Contains(trimmed, "{") {
-		return false
+// span tells how many lines the first command takes: one, or those of a block up
+// to its last brace.
+func (s *Session) span(lines []string) int {
+	c, _, ok := s.Commands.Find(strings.TrimLeft(lines[0], " \t;"))
+	if !ok || !c.Block {
+		return 1
 	}
-	c, _, ok := s.Commands.Find(trimmed)
-	return ok && !c.Line && openBraces(line) > 0
+	open := 0
+	for n, line := range lines {
+		if open += openBraces(line); open <= 0 {
+			return n + 1
+		}
+	}
+	return len(lines)
 }
 
 // Catch runs commands whose failure ends them but nothing else: the block of

@@ -64,7 +64,7 @@ the first one, and so on. One without its argument stays as it is.`,
 }
 
 var catch = &cmd.Command{
-	Name: ".catch", Group: cmd.GroupSession,
+	Name: ".catch", Block: true, Group: cmd.GroupSession,
 	Summary: "run commands whose failure does not end a script",
 	Help: `Runs the commands between braces. The first that fails ends the block, is shown,
 and is forgotten: the script goes on behind the block. The block may span lines.`,
