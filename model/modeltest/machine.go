@@ -174,6 +174,8 @@ func (m *Machine) Thread(process mem.VA, tid uint64) mem.VA {
 	for p := limit; p < limit+StackSize; p += mem.PageSize {
 		m.page(p)
 	}
+	irps, _ := m.Field("_ETHREAD", "IrpList")
+	m.Link(at + mem.VA(irps))
 	m.threads[process] = append(m.threads[process], at)
 	return at
 }
