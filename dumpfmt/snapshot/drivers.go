@@ -128,7 +128,7 @@ func (m *machine) planModuleCode() error {
 			}
 			f := img.function(where.s, where.line)
 			f.tag = (tag + "    ")[:4]
-			if len(f.sites) == 0 {
+			if len(f.sites) == 0 { // the tag is an argument of this call
 				f.sites[0x40] = m.nt.function("ExAllocatePoolWithTag", 0)
 			}
 		}

@@ -71,6 +71,8 @@ var badScenarios = []struct {
 	{"leak larger than the machine", "memory: 64MB\npool: {tags: [{tag: A, count: 100, size: 1MB, captured: 0}]}\n", "line 2: blocks of 0x6400000 bytes"},
 	{"many resources", "resources: [{count: 4000000000}]\n", "resources, at most 20000"},
 	{"many threads", "processes: [{image: a.exe, threads: [{count: 18446744073709551615}]}]\n", "threads, at most 2000"},
+	{"many blocks", "pool: {tags: [{tag: A, count: 90000, size: 1MB, captured: 0}, {tag: B, count: 90000, size: 1MB, captured: 0}]}\n", "pool blocks, at most 100000"},
+	{"huge block", "pool: {tags: [{tag: A, size: 18446744073709551615, captured: 0}]}\n", "line 1: tag A: a block of 0xffffffffffffffff bytes"},
 	{"much pool", "pool: {tags: [{tag: A, count: 90000, size: 4000}]}\n", "it needs more than 64 MiB of memory"},
 }
 

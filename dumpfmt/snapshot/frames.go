@@ -86,6 +86,8 @@ func (t *thread) layStack() error {
 		}
 		next = f.sp
 	}
+	// Below the innermost frame the switch frame must fit, and what interrupts
+	// would push.
 	first := t.frames[0]
 	if _, ok := t.segmentOf(first.sp - 0x200); !ok {
 		return wrong(first.line, "the stack of thread %x does not fit its %#x bytes", t.tid, uint64(t.base-t.limit))
@@ -164,6 +166,7 @@ func (m *machine) writeFrame(t *thread, i int) {
 	for _, s := range f.fn.saves {
 		m.put64(f.sp+mem.VA(s.off), t.register(s.reg))
 	}
+	// The callee's home space is the bottom of its caller's frame.
 	if i+1 < len(t.frames) && t.frames[i+1].fn.frame >= 0x28 && !t.frames[i+1].trap {
 		for k, v := range t.arguments(f.fn.name) {
 			m.put64(top+8+mem.VA(8*k), v)
@@ -221,8 +224,9 @@ func (t *thread) arguments(routine string) []uint64 {
 	return args
 }
 
-// User-mode addresses of a thread that came in by a system call: the stub in
-// ntdll and a stack. The pages behind them are not part of the snapshot.
+// User-mode addresses of a thread that came in by a system call: behind the
+// syscall instruction in ntdll, and a stack of which the page in use is mapped.
+// No user image is part of a snapshot.
 const (
 	userRIP = 0x00000000777618ca
 	userCS  = 0x33
@@ -236,6 +240,8 @@ func (t *thread) userSP() mem.VA { return 0x12f000 + mem.VA(t.tid)<<12 - 0x708 }
 func (m *machine) writeTrap(t *thread, i int) {
 	f := t.frames[i]
 	trap := m.object("_KTRAP_FRAME", f.trapAt)
+	// The frame of a routine that switches stacks holds the processor's part
+	// alone: what lies below belongs to the routines it called.
 	if f.trapAt >= f.sp {
 		trap.puts("MxCsr", 0x1f80, "Rbx", t.at, "Rdi", t.proc.at)
 	}

@@ -94,6 +94,8 @@ func (m *machine) header(format Format, runs []run, size uint64) ([]byte, error)
 // exception record of its breakpoint.
 func (m *machine) headerContext(b []byte, cpu *processor) {
 	context := b[hdrContext : hdrContext+m.size("_CONTEXT")]
+	// Debuggers take the crashing processor's registers from here, and the
+	// others' from their control blocks.
 	at := m.object("_KPRCB", cpu.prcb).field("ProcessorState.ContextFrame")
 	m.read(at, context)
 	record := b[hdrException : hdrException+exceptionSize]
@@ -172,6 +174,7 @@ func (m *machine) container(format Format, size uint64) (data []byte, zeros int6
 			frames = append(frames, n)
 		}
 	}
+	// The header lists runs in types 1 and 5; a bitmap of type 6 says it all.
 	runs := runsOf(frames)
 	last := &runs[len(runs)-1]
 	top := last.first + last.count

@@ -110,6 +110,10 @@ var opaque = []string{
 	"_CMHIVE", "_CM_KEY_BODY", "_CM_KEY_NODE", "_CM_KEY_VALUE", "_HMAP_ENTRY", "_IMAGE_DOS_HEADER", "_SHARED_CACHE_MAP", "_VACB",
 }
 
+// enumFields are fields whose enumeration Volatility asks for by name; the
+// layouts of older builds know them as numbers.
+var enumFields = map[string]string{"_KUSER_SHARED_DATA.NtProductType": "_NT_PRODUCT_TYPE"}
+
 // types writes every structure, union and enumeration of a store.
 func (w *isfWriter) types(s types.Store) error {
 	named, ok := s.(interface{ TypeNames() []string })
@@ -135,6 +139,9 @@ func (w *isfWriter) types(s types.Store) error {
 		u := isfUser{Kind: kind, Size: t.Size, Fields: map[string]isfField{}}
 		for _, f := range t.Fields {
 			d := w.describe(f.Type)
+			if e := enumFields[name+"."+f.Name]; e != "" {
+				d = &isfType{Kind: "enum", Name: e}
+			}
 			if f.BitLen != 0 {
 				d = &isfType{Kind: "bitfield", Type: d, BitPosition: &f.BitPos, BitLength: &f.BitLen}
 			}
@@ -145,6 +152,7 @@ func (w *isfWriter) types(s types.Store) error {
 	return nil
 }
 
+// enum writes an enumeration with the base type of its size.
 func (w *isfWriter) enum(t *types.Type) {
 	base := "unsigned long"
 	if t.Size != 4 {
@@ -182,6 +190,7 @@ func (w *isfWriter) describe(t *types.Type) *isfType {
 	return &isfType{Kind: "base", Name: t.Name}
 }
 
+// base notes a base type that is used.
 func (w *isfWriter) base(t *types.Type) {
 	b := isfBase{Size: t.Size, Endian: "little", Kind: "int"}
 	switch t.Kind {

@@ -56,6 +56,8 @@ func (m *machine) writeDebugData() {
 	at := m.global("KdDebuggerDataBlock")
 	put16 := func(off mem.VA, v uint32) { m.write(at+off, []byte{byte(v), byte(v >> 8)}) }
 	m.listAdd(m.global("KdpDebuggerDataListHead"), at)
+	// Header.OwnerTag and Size: debuggers know by it how much of the block there
+	// is. It stands plain, which KdpDataBlockEncoded says with a zero.
 	m.write(at+0x10, []byte("KDBG"))
 	m.put32(at+0x14, m.prof.kdbgSize)
 	m.put64(at+0x18, uint64(m.nt.base))

@@ -10,6 +10,7 @@ import (
 // header fills the _OBJECT_HEADER in front of an object.
 func (m *machine) objectHeader(at mem.VA, kind string, handles int) {
 	h := m.object("_OBJECT_HEADER", at-m.offset("_OBJECT_HEADER", "Body"))
+	// Every object here is referenced by the kernel besides its handles.
 	h.puts("PointerCount", handles+2, "HandleCount", handles, "TypeIndex", m.prof.typeIndex[kind])
 }
 
@@ -39,7 +40,7 @@ func (m *machine) writeObjects() error {
 	for _, r := range m.resources { // before the waiters, which link to its objects
 		m.writeResource(r)
 	}
-	for _, p := range append(slices.Clone(m.procs), m.idle) {
+	for _, p := range append(slices.Clone(m.procs), m.idle) { // processes exist before their threads link to them
 		for _, t := range p.threads {
 			m.writeThread(t)
 		}
@@ -95,6 +96,8 @@ func (m *machine) writeLists() {
 	}
 }
 
+// writeDispatcher fills an object with nobody waiting; the threads link
+// themselves to it.
 func (m *machine) writeDispatcher(d *dispatcher) {
 	kind, _ := kindOf(d.kind)
 	o := m.object(kind.typ, d.at)
@@ -128,6 +131,7 @@ func (m *machine) writeDispatcher(d *dispatcher) {
 // waiter from being released.
 const resourceLimit = 0x7fffffff
 
+// writeQueue fills a queue without entries, so that its threads wait.
 func (m *machine) writeQueue(at mem.VA) {
 	q := m.object("_KQUEUE", at)
 	m.dispatcherHeader(q, "Header", "QueueObject", "_KQUEUE", 0)
@@ -146,6 +150,7 @@ func (m *machine) writeToken() mem.VA {
 	return at
 }
 
+// writeProcess fills an EPROCESS and puts it on the system's lists.
 func (m *machine) writeProcess(p *process, token mem.VA) {
 	m.objectHeader(p.at, "Process", 2+len(p.threads))
 	e := m.object("_EPROCESS", p.at)
@@ -153,7 +158,7 @@ func (m *machine) writeProcess(p *process, token mem.VA) {
 	e.puts("UniqueProcessId", p.pid, "Token", uint64(token)|7, "Session", m.session(p), "ActiveThreads", len(p.threads),
 		"CreateTime", m.now-m.ticks*m.tickLength+p.pid*100_000, "Peb", p.peb, "Flags", 0x144d0801,
 		"VirtualSize", 0x2000000+p.pid<<12, "CommitCharge", 300+p.pid%977, "ActiveThreadsHighWatermark", len(p.threads),
-		"ExitStatus", 0x103)
+		"ExitStatus", 0x103) // STATUS_PENDING: it lives
 	e.chars("ImageFileName", p.image)
 	e.put("PriorityClass", 2)
 	if p.parent != nil {

@@ -11,6 +11,7 @@ import (
 // then the rest around it.
 func (m *machine) placeObjects() error {
 	for _, fixed := range []bool{true, false} {
+		// Objects of one kind stay together, as in a pool that is young.
 		for _, p := range m.procs {
 			if p.spec.Address.set == fixed {
 				p.at = m.placeObject(m.nonpaged, tagOf("Proc")|protected, m.size("_EPROCESS"), p.spec.Address)
@@ -67,6 +68,7 @@ func (m *machine) placeObject(p *pool, tag uint32, size uint64, at number) mem.V
 	return p.place(tag, body, size+uint64(head), at.line) + head
 }
 
+// placeDispatcher places an object that is not part of another.
 func (m *machine) placeDispatcher(d *dispatcher) {
 	kind, _ := kindOf(d.kind)
 	d.at = m.placeObject(m.nonpaged, tagOf(kind.tag), m.size(kind.typ), d.spec.Address)
@@ -144,7 +146,8 @@ func (m *machine) placeSpaces() {
 		m.fail(p.space.mapPage(p.peb, flagsUser))
 		for k, t := range p.threads {
 			t.teb = 0x7fffffde000 - mem.VA(2*pageSize*k)
-			if t.teb <= p.peb+pageSize {
+			if t.teb <= p.peb+pageSize { // below the PEB from there on
+
 				t.teb -= 0x20000
 			}
 			m.fail(p.space.mapRange(t.teb, m.size("_TEB"), flagsUser))
@@ -178,6 +181,7 @@ func (m *machine) poolTags() {
 	for _, s := range m.spec.Pool.Tags {
 		absent += m.absentBytes(s)
 	}
+	// They fill the end of the pool, in whole large pages.
 	next := m.nonpaged.end - mem.VA((absent+largePage-1)&^(largePage-1))
 	if absent > uint64(m.nonpaged.end-m.nonpaged.start) || next < m.nonpaged.start+4<<20 || absent > m.memory/4*3 {
 		m.fail(wrong(m.spec.Pool.Tags[0].Tag.line, "blocks of %#x bytes that are not captured do not fit the nonpaged pool", absent))
@@ -195,16 +199,18 @@ func (m *machine) poolTags() {
 	}
 }
 
+// maxBlock bounds one allocation. With maxAllocs of them no sum overflows.
+const maxBlock = 1 << 40
+
 // absentBytes counts the bytes of whole pages that a tag has but the dump not.
 func (m *machine) absentBytes(s tagSpec) uint64 {
-	count := s.Count.or(1)
-	missing := count - min(s.Captured.or(count), count)
-	pages := (min(s.Size.or(64), 1<<40) + pageSize - 1) / pageSize
-	if missing > maxAllocs || pages > 1<<30 {
-		m.fail(wrong(s.Tag.line, "tag %s: at most %d blocks, of less than 1TB, are possible", s.Tag.s, maxAllocs))
+	if s.Size.v > maxBlock {
+		m.fail(wrong(s.Size.line, "tag %s: a block of %#x bytes, at most %#x are possible", s.Tag.s, s.Size.v, uint64(maxBlock)))
 		return 0
 	}
-	return missing * pages * pageSize
+	count := s.Count.or(1)
+	missing := count - min(s.Captured.or(count), count)
+	return missing * ((s.Size.or(64) + pageSize - 1) / pageSize) * pageSize
 }
 
 // mapAbsent maps the end of the nonpaged pool by large pages, as the kernel
@@ -254,6 +260,7 @@ func (m *machine) poolTag(s tagSpec, next mem.VA) mem.VA {
 	}
 	for range count - captured {
 		whole := (size + pageSize - 1) &^ (pageSize - 1)
+		// In the tables and the accounts, and mapped, but without bytes.
 		p.big = append(p.big, bigBlock{next, size, tag})
 		p.count(tag, whole)
 		next += mem.VA(whole)

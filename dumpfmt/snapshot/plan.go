@@ -94,6 +94,8 @@ func (m *machine) define(name string, what any, line int) error {
 	return nil
 }
 
+// planProcessors makes the processors, each with its idle thread running until
+// a scenario's thread takes its place.
 func (m *machine) planProcessors() error {
 	n := int(m.spec.Processors.or(4))
 	for i := range n {
@@ -122,8 +124,10 @@ func (m *machine) nextID(taken map[uint64]bool) uint64 {
 	}
 }
 
+// planProcesses makes the processes and gives out their ids.
 func (m *machine) planProcesses() error {
 	list := slices.Clone(m.spec.Processes)
+	// System is the first process of every machine, listed or not.
 	if i := slices.IndexFunc(list, func(p processSpec) bool { return p.Image.s == "System" }); i > 0 {
 		system := list[i]
 		list = slices.Insert(slices.Delete(list, i, i+1), 0, system)
@@ -175,7 +179,9 @@ func (m *machine) planProcesses() error {
 // threadStates are the states that can be asked for.
 var threadStates = []string{"Waiting", "Running", "Ready", "Standby", "Terminated", "Transition"}
 
+// planThreads makes the threads of all processes, in the scenario's order.
 func (m *machine) planThreads() error {
+	// Process and thread ids come from one table: none may be given twice.
 	ids := map[uint64]bool{}
 	for _, p := range m.procs {
 		ids[p.pid] = true
@@ -188,7 +194,7 @@ func (m *machine) planThreads() error {
 	}
 	for _, p := range m.procs {
 		specs := p.spec.Threads
-		if len(specs) == 0 {
+		if len(specs) == 0 { // a process without a thread would be a dying one
 			specs = []threadSpec{{}}
 			if p.pid == 4 {
 				specs[0].Count = number{v: 3, set: true}
@@ -205,6 +211,8 @@ func (m *machine) planThreads() error {
 	return nil
 }
 
+// planThread makes one thread; a thread of System that is told no start works
+// off the kernel's queue.
 func (m *machine) planThread(p *process, spec threadSpec, ids map[uint64]bool) error {
 	if spec.Count.v > 1 && (spec.Name.s != "" || spec.Address.set || spec.TID.set || spec.StackBase.set || len(spec.IRPs) > 0) {
 		return wrong(spec.Count.line, "several threads at once cannot have a name, an address, an id, a stack or IRPs")
@@ -261,6 +269,7 @@ func (m *machine) planProcessor(t *thread) error {
 	return nil
 }
 
+// planResources makes the resources, in the order of the system's list.
 func (m *machine) planResources() error {
 	for _, spec := range m.spec.Resources {
 		many := spec.Count.or(1) > 1
@@ -312,6 +321,7 @@ func (m *machine) waiters(names []text) ([]*thread, error) {
 	return list, nil
 }
 
+// checkOwners refuses owners that a resource cannot have.
 func (m *machine) checkOwners(spec resourceSpec) error {
 	owners := spec.Shared
 	if spec.Exclusive != nil {

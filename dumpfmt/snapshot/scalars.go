@@ -68,7 +68,7 @@ func (n *number) UnmarshalYAML(node *yaml.Node) error {
 
 func parseNumber(s string) (uint64, error) {
 	plain := strings.ReplaceAll(s, "`", "")
-	if len(plain) == 16 && !strings.HasPrefix(plain, "0x") {
+	if len(plain) == 16 && !strings.HasPrefix(plain, "0x") { // no decimal number here has so many digits
 		return strconv.ParseUint(plain, 16, 64)
 	}
 	for _, u := range units {
@@ -121,7 +121,7 @@ func (r *rows) UnmarshalYAML(n *yaml.Node) error {
 	switch n.Kind {
 	case yaml.ScalarNode:
 		at := n.Line
-		if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 {
+		if n.Style&(yaml.LiteralStyle|yaml.FoldedStyle) != 0 { // the text starts behind the | or >
 			at++
 		}
 		for i, line := range strings.Split(n.Value, "\n") {

@@ -254,7 +254,7 @@ func (s *scenario) limits() error {
 		resources += min(r.Count.or(1), maxResources+1)
 	}
 	for _, t := range s.Pool.Tags {
-		allocs += min(t.Captured.or(t.Count.or(1)), maxAllocs+1)
+		allocs += min(max(t.Captured.v, t.Count.or(1)), maxAllocs+1)
 	}
 	for _, c := range []struct {
 		what string
@@ -267,7 +267,7 @@ func (s *scenario) limits() error {
 		{"objects", uint64(len(s.Objects)), maxThreads},
 		{"resources", resources, maxResources},
 		{"pool tags", uint64(len(s.Pool.Tags)), maxTags},
-		{"captured pool blocks", allocs, maxAllocs},
+		{"pool blocks", allocs, maxAllocs},
 		{"processors", s.Processors.or(1), maxProcessors},
 		{"bytes of memory", s.Memory.or(1), maxMemory},
 	} {

@@ -8,6 +8,7 @@ import (
 	"gokd/model/mem"
 )
 
+// writeThread fills an ETHREAD, its stack and what it waits for.
 func (m *machine) writeThread(t *thread) {
 	if !t.idle {
 		m.objectHeader(t.at, "Thread", 1)
@@ -56,7 +57,7 @@ func (m *machine) writeSchedule(e object, t *thread) {
 		"Tcb.ContextSwitches", s.Switches.or(1+seed%5000), "Tcb.KernelTime", s.KernelTicks.or(seed%40), "Tcb.UserTime", s.UserTicks.v,
 		"Tcb.QuantumReset", 6, "Tcb.QuantumTarget", m.ticks<<16, "Tcb.CycleTime", seed<<12)
 	cpu := t.cpu
-	if cpu < 0 {
+	if cpu < 0 { // where it ran last
 		cpu = int(seed % uint64(len(m.cpus)))
 	}
 	e.puts("Tcb.NextProcessor", cpu, "Tcb.IdealProcessor", cpu, "Tcb.UserIdealProcessor", cpu,
@@ -99,7 +100,7 @@ func (m *machine) writeApcState(e object, t *thread) {
 			return
 		}
 		e.put("Tcb.ApcStateIndex", 1)
-		own, other = other, own
+		own, other = other, own // the saved state is the thread's own process
 	}
 	for i := range 2 {
 		e.list(fmt.Sprintf("%s.ApcListHead[%d]", own, i))
@@ -116,7 +117,7 @@ func (m *machine) writeApcState(e object, t *thread) {
 // writeIdentity fills ids, start addresses and flags of the executive's part.
 func (m *machine) writeIdentity(e object, t *thread) {
 	start := mem.VA(0x77700000) + mem.VA(hashOf(t.proc.image)%0x80)*0x40
-	began := start
+	began := start // what a debugger shows second: the first instruction
 	switch {
 	case t.idle:
 		start = t.frames[len(t.frames)-1].fn.address()
@@ -166,6 +167,7 @@ func (m *machine) writeWait(e object, t *thread) {
 		blocks = append(blocks, i)
 	}
 	if w.timeout != 0 {
+		// The thread's own timer ends the wait; its block closes the circle.
 		blocks = append(blocks, timerBlock)
 		heads = append(heads, timer.at)
 		timer.put("DueTime", (m.ticks+w.timeout)*m.tickLength)

@@ -64,6 +64,7 @@ func kindOf(word string) (objectKind, bool) {
 	return objectKinds[i], true
 }
 
+// planObjects makes the objects that the scenario names.
 func (m *machine) planObjects() error {
 	for _, spec := range m.spec.Objects {
 		if _, ok := kindOf(spec.Kind.s); !ok {
@@ -124,7 +125,7 @@ func (m *machine) planWaits() error {
 			}
 			continue
 		}
-		if t.wait == nil {
+		if t.wait == nil { // those of a resource's waiters are there already
 			t.wait = new(wait)
 			if err := m.planTargets(t); err != nil {
 				return err
@@ -182,6 +183,7 @@ func (m *machine) planReason(t *thread) error {
 // the timer's.
 const maxTargets = 3
 
+// planTargets resolves what a thread waits for, or finds something ordinary.
 func (m *machine) planTargets(t *thread) error {
 	spec := t.spec.Wait
 	if len(spec.For) == 0 {
@@ -233,6 +235,7 @@ func (m *machine) target(name text) (target, error) {
 	return target{}, wrong(name.line, "%q is no object, thread or process, and none of %s", name.s, kindWords())
 }
 
+// anonymous makes an object of its own for one wait.
 func (m *machine) anonymous(kind string) *dispatcher {
 	d := &dispatcher{kind: kind}
 	m.objects = append(m.objects, d)
