@@ -22,10 +22,10 @@ func text(r report.Record) string {
 func TestX64(t *testing.T) {
 	t.Parallel()
 	c := model.Registers{RIP: 0xfffff803bb757020, EFlags: 0x202, CS: 0x10, SS: 0x18, DS: 0x2b, ES: 0x2b, FS: 0x53, GS: 0x2b}
-	for i, v := range []uint64{0xc301, 1, 0xd800000000, 0xffffe00173eed880, 0xffffd001f01f8988, 0xffffe00173f0b620, 0xffffe00173eed8e0, 0xffffe00173eed8f0,
-		0x3e, 0xffffe00167a4a000, 0x1e, 0xffffd001f01f88f8, 0, 0xffffd001f01efdc0, 1, 0} {
-		c.GPR[i] = v
-	}
+	copy(c.GPR[:], []uint64{
+		0xc301, 1, 0xd800000000, 0xffffe00173eed880, 0xffffd001f01f8988, 0xffffe00173f0b620, 0xffffe00173eed8e0, 0xffffe00173eed8f0,
+		0x3e, 0xffffe00167a4a000, 0x1e, 0xffffd001f01f88f8, 0, 0xffffd001f01efdc0, 1, 0,
+	})
 	r := x64(c)
 	r.place = "nt!DbgBreakPointWithStatus"
 	want := `rax=000000000000c301 rbx=ffffe00173eed880 rcx=0000000000000001
