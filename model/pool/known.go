@@ -20,7 +20,7 @@ func (p *Pool) knownObjects(ctx context.Context, kind Kind) ([]mem.VA, error) {
 	seen := map[mem.VA][2]mem.VA{}
 	add := func(at mem.VA) {
 		if !kernelAddress(at) || p.inImage(at) {
-			return // the first process and the idle threads are variables of the kernel
+			return // the first process is a variable of the kernel
 		}
 		ends, ok := seen[at/slotBytes]
 		if !ok {
@@ -43,7 +43,11 @@ func (p *Pool) knownObjects(ctx context.Context, kind Kind) ([]mem.VA, error) {
 			add(at)
 		}
 		for _, c := range p.k.Processors {
-			add(c.CurrentThread)
+			// Idle threads are no pool: the first lies in the kernel image, the
+			// others beside their processor's block.
+			if c.CurrentThread != c.IdleThread {
+				add(c.CurrentThread)
+			}
 		}
 	}
 	for at := range p.processObjects(ctx, kind) {
