@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"unicode/utf16"
 
 	"gokd/model/mem"
@@ -38,6 +39,7 @@ type Module struct {
 	symOnce   sync.Once
 	symbols   types.Symbols
 	symErr    error
+	asked     atomic.Bool // symbols and symErr are set
 }
 
 // End is the address after the image's last byte.
@@ -90,13 +92,21 @@ func (k *Kernel) imageReader(base mem.VA) types.RVAReader {
 // Symbols gives the module's names: a table that matches its identity, else
 // its export table. The error says why there is none.
 func (m *Module) Symbols(ctx context.Context) (types.Symbols, error) {
-	m.symOnce.Do(func() { m.symbols, m.symErr = m.findSymbols(ctx) })
+	m.symOnce.Do(func() {
+		m.symbols, m.symErr = m.findSymbols(ctx)
+		m.asked.Store(true)
+	})
 	return m.symbols, m.symErr
 }
 
-// LoadedSymbols tells what Symbols found, without looking: nil if it was not
-// asked yet.
-func (m *Module) LoadedSymbols() types.Symbols { return m.symbols }
+// LoadedSymbols tells what Symbols found, without looking. asked is false where
+// it was not asked yet; s is nil where it found nothing.
+func (m *Module) LoadedSymbols() (s types.Symbols, asked bool) {
+	if !m.asked.Load() {
+		return nil, false
+	}
+	return m.symbols, true
+}
 
 func (m *Module) findSymbols(ctx context.Context) (types.Symbols, error) {
 	id := m.ID()
@@ -116,6 +126,9 @@ func (m *Module) findSymbols(ctx context.Context) (types.Symbols, error) {
 	if h, err := m.Header(); err == nil {
 		e, err := types.ParseExports(m.k.imageReader(m.Base), h)
 		if err == nil && e.Len() > 0 {
+			if m.k.Modules.exports.Add(int64(e.Memory())) > maxExports {
+				return nil, fmt.Errorf("exports of %s: %w", m.Image, errExports)
+			}
 			return e, nil
 		}
 	}
@@ -130,7 +143,15 @@ type Modules struct {
 	All    []*Module // in load order
 	sorted []*Module // by base
 	Err    error     // why the list ends early; nil where it is whole
+
+	exports atomic.Int64 // memory that export tables take, in bytes
 }
+
+// maxExports bounds that memory. The export tables of all images of a real
+// machine have a few megabytes.
+const maxExports = 48 << 20
+
+var errExports = errors.New("the export tables of the images are larger than any machine's")
 
 // Add appends a module.
 func (ms *Modules) add(m *Module) {
@@ -233,10 +254,14 @@ func (k *Kernel) loadModules(ctx context.Context) {
 	}
 }
 
+// notInNames are the characters that kd turns into underscores in the names of
+// modules, since its expressions give them a meaning.
+var notInNames = strings.NewReplacer("-", "_", ".", "_", " ", "_")
+
 // named gives a module kd's name for it: the image's without extension, "nt"
 // for the kernel whatever its file is called.
 func (k *Kernel) named(m *Module) *Module {
-	m.Name = strings.TrimSuffix(m.Image, path.Ext(m.Image))
+	m.Name = notInNames.Replace(strings.TrimSuffix(m.Image, path.Ext(m.Image)))
 	if m.Base == k.Base && k.Base != 0 || len(k.Modules.All) == 0 && kernelImage(m.Image) {
 		m.Name = "nt"
 	}
@@ -286,7 +311,7 @@ func baseName(p string) string {
 // links walks a doubly linked list of untyped links, checked like List.
 func (k *Kernel) links(ctx context.Context, head mem.VA, limit int) func(func(mem.VA, error) bool) {
 	return func(yield func(mem.VA, error) bool) {
-		w := &listWalk{k: k, ctx: ctx, head: head, limit: limit, seen: map[mem.VA]bool{}}
+		w := &listWalk{k: k, ctx: ctx, head: head, limit: limit, seen: map[mem.VA]struct{}{}}
 		emit := func(at mem.VA) bool { return yield(at, nil) }
 		stop, broken := w.forward(emit)
 		if stop || broken == nil || !w.backward(emit) {

@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"gokd/model/mem"
 	"gokd/model/types"
@@ -52,9 +53,16 @@ func (k *Kernel) NameOf(ctx context.Context, at mem.VA) Name {
 			return n
 		}
 	}
+	// A string literal is no function: code that follows one has no name here.
+	if strings.HasPrefix(sym.Name, stringLiteral) && delta > 0 {
+		return n
+	}
 	n.Function, n.Offset = sym.Name, uint64(delta)
 	return n
 }
+
+// stringLiteral starts the decorated name of a string constant.
+const stringLiteral = "??_C@"
 
 // sparse reports whether a table names only some of an image's functions.
 func sparse(s types.Symbols) bool {

@@ -161,11 +161,15 @@ func completeSymbol(s *cmd.Session, word string) []suggestion {
 		return completeModule(s, word, "!")
 	}
 	m, ok := s.Kernel.Modules.ByName(module)
-	if !ok || m.LoadedSymbols() == nil {
+	if !ok {
+		return nil
+	}
+	loaded, _ := m.LoadedSymbols()
+	if loaded == nil {
 		return nil
 	}
 	var out []suggestion
-	for _, name := range m.LoadedSymbols().Prefix(prefix, maxSuggestions) {
+	for _, name := range loaded.Prefix(prefix, maxSuggestions) {
 		out = append(out, suggestion{text: module + "!" + name})
 	}
 	return out

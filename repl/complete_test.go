@@ -98,7 +98,8 @@ func TestComplete_loadsNothing(t *testing.T) {
 	if got := complete(s, "? sis!Sip"); got != nil {
 		t.Errorf("offers %q", texts(got))
 	}
-	if m, _ := s.Kernel.Modules.ByName("sis"); m.LoadedSymbols() != nil {
+	m, _ := s.Kernel.Modules.ByName("sis")
+	if _, asked := m.LoadedSymbols(); asked {
 		t.Error("symbols were loaded")
 	}
 	if err := s.Execute(t.Context(), "? sis!SipDereferenceCSFile"); err != nil {

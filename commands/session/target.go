@@ -99,8 +99,10 @@ func NewTarget(k *model.Kernel, zone *time.Location) *Target {
 	} else {
 		t.Missing.Set("kernel_pdb", fmt.Errorf("the kernel image's header is not in the dump"))
 	}
-	if nt, ok := k.Modules.ByName("nt"); ok && nt.LoadedSymbols() != nil {
-		t.Symbols = nt.LoadedSymbols().Describe()
+	if nt, ok := k.Modules.ByName("nt"); ok {
+		if s, _ := nt.LoadedSymbols(); s != nil {
+			t.Symbols = s.Describe()
+		}
 	}
 	o := k.Origin()
 	t.Layout = layout{Match: o.Match.String(), Source: o.Source, Build: o.Build}

@@ -91,7 +91,7 @@ func emitModules(ctx context.Context, s *cmd.Session, opt options, out report.Si
 		}
 		r := moduleOf(m)
 		r.opt, r.zone = opt, s.Location
-		if opt.withSymbols && m.LoadedSymbols() == nil {
+		if s, _ := m.LoadedSymbols(); opt.withSymbols && s == nil {
 			continue
 		}
 		if err := out.Emit(r); err != nil {

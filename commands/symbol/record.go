@@ -54,7 +54,10 @@ func moduleOf(m *model.Module) *module {
 	} else {
 		r.Missing.Set("pdb", noPDB(m, herr))
 	}
-	if s := m.LoadedSymbols(); s != nil {
+	switch s, asked := m.LoadedSymbols(); {
+	case asked && s == nil:
+		r.Symbols = "none"
+	case s != nil:
 		r.Symbols = s.Describe()
 		if o, ok := s.(interface{ Origin() types.Origin }); ok {
 			r.File = o.Origin().File
@@ -95,9 +98,12 @@ func (r *module) WriteText(p *report.Printer) {
 		}
 		p.Printf("\n")
 	default:
-		status := "(" + r.Symbols
-		if r.Symbols != "deferred" {
-			status += " symbols"
+		status := "(" + r.Symbols + " symbols"
+		switch r.Symbols {
+		case "deferred":
+			status = "(deferred"
+		case "none":
+			status = "(no symbols"
 		}
 		p.Printf("%-8s   %-23s%s\n", r.Name, status+")", r.File)
 	}
