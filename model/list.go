@@ -34,9 +34,9 @@ var (
 // Limits of list walks, far above what a real machine holds.
 const (
 	MaxProcesses = 1 << 17
-	MaxThreads   = 1 << 20
+	MaxThreads   = 1 << 19
 	MaxResources = 1 << 22
-	MaxModules   = 1 << 14
+	MaxModules   = 1 << 12
 )
 
 // List walks a doubly linked list (_LIST_ENTRY) from its head and yields the
@@ -52,7 +52,7 @@ func (k *Kernel) List(ctx context.Context, head mem.VA, typ, link string, limit 
 			return
 		}
 		off := probe.Addr()
-		w := &listWalk{k: k, ctx: ctx, head: head, limit: limit, seen: map[mem.VA]bool{}}
+		w := &listWalk{k: k, ctx: ctx, head: head, limit: limit, seen: map[mem.VA]struct{}{}}
 		emit := func(at mem.VA) bool { return yield(k.Object(typ, at-off), nil) }
 		stop, broken := w.forward(emit)
 		if stop || broken == nil {
@@ -71,7 +71,12 @@ type listWalk struct {
 	ctx   context.Context
 	head  mem.VA
 	limit int
-	seen  map[mem.VA]bool
+	seen  map[mem.VA]struct{}
+}
+
+func (w *listWalk) has(at mem.VA) bool {
+	_, ok := w.seen[at]
+	return ok
 }
 
 // forward follows Flink. stop tells that the consumer has enough.
@@ -85,7 +90,7 @@ func (w *listWalk) forward(emit func(mem.VA) bool) (stop bool, broken *WalkError
 		case err != nil:
 		case w.ctx.Err() != nil:
 			err = w.ctx.Err()
-		case w.seen[at]:
+		case w.has(at):
 			err = ErrLoop
 		case back != prev:
 			err = fmt.Errorf("%w: it names %#x, not %#x", ErrBackLink, uint64(back), uint64(prev))
@@ -95,7 +100,7 @@ func (w *listWalk) forward(emit func(mem.VA) bool) (stop bool, broken *WalkError
 		if err != nil {
 			break
 		}
-		w.seen[at] = true
+		w.seen[at] = struct{}{}
 		if !emit(at) {
 			return true, nil
 		}
@@ -116,7 +121,7 @@ func (w *listWalk) forward(emit func(mem.VA) bool) (stop bool, broken *WalkError
 func (w *listWalk) backward(emit func(mem.VA) bool) bool {
 	next := w.head
 	at, err := w.k.Space.Pointer(w.head + 8)
-	for err == nil && at != w.head && !w.seen[at] && len(w.seen) < w.limit && w.ctx.Err() == nil {
+	for err == nil && at != w.head && !w.has(at) && len(w.seen) < w.limit && w.ctx.Err() == nil {
 		var fwd mem.VA
 		// The link forward of the member before the gap is the one that lies, so
 		// a mismatch ends the way only if the member is not readable as a list
@@ -127,7 +132,7 @@ func (w *listWalk) backward(emit func(mem.VA) bool) bool {
 		if back, berr := w.k.Space.Pointer(at + 8); berr != nil || (fwd != next && !w.linked(at, back)) {
 			break
 		}
-		w.seen[at] = true
+		w.seen[at] = struct{}{}
 		if !emit(at) {
 			return false
 		}

@@ -12,10 +12,7 @@ const maxProcessors = 2048
 // readProcessors reads the processors through KiProcessorBlock, an array of
 // pointers to _KPRCB that goes over all processor groups.
 func (k *Kernel) readProcessors() []Processor {
-	n := int(k.Source.Processors)
-	if n <= 0 || n > maxProcessors {
-		n = 1
-	}
+	n := min(max(int(k.Source.Processors), 1), maxProcessors)
 	block, err := k.Global("KiProcessorBlock")
 	if err != nil {
 		return nil
@@ -33,6 +30,40 @@ func (k *Kernel) readProcessors() []Processor {
 		list = append(list, p)
 	}
 	return list
+}
+
+// checkProcessors replaces a number of processors that can't be by that of the
+// entries of KiProcessorBlock in use: the kernel fills it without a gap.
+func (k *Kernel) checkProcessors() {
+	said := k.Source.Processors
+	sane := said >= 1 && said <= maxProcessors
+	used, ended := k.countProcessors()
+	switch {
+	case sane && (!ended || used == 0 || used >= said):
+		return
+	case used == 0:
+		used = 1
+	}
+	k.Source.Processors = used
+	if said != 0 { // 0: the header leaves it open
+		k.warn("processors: the header names %d, nt!KiProcessorBlock %d: using %d", said, used, used)
+	}
+}
+
+// countProcessors counts the leading entries of KiProcessorBlock that hold an
+// address of the kernel; ended tells that the one behind them is empty.
+func (k *Kernel) countProcessors() (n uint32, ended bool) {
+	block, err := k.Global("KiProcessorBlock")
+	if err != nil {
+		return 0, false
+	}
+	for ; n < maxProcessors; n++ {
+		at, err := k.Space.Pointer(block + mem.VA(8*n))
+		if err != nil || at>>47 != 0x1ffff {
+			return n, err == nil && at == 0
+		}
+	}
+	return n, false
 }
 
 // Offsets in _KPRCB that never moved on x64 (public type tables, Vista to 11).

@@ -49,6 +49,7 @@ type Summary struct {
 
 	single bool
 	after  []report.Record // our own lines, which stand after kd's answer
+	left   int             // of these, the ones left out
 }
 
 // Type names the record.
@@ -78,12 +79,23 @@ func (r *Summary) WriteText(p *report.Printer) {
 			a.WriteText(p)
 		}
 	}
+	if r.left > 0 {
+		p.Own("... and %d further remarks, left out.\n", r.left)
+	}
 }
+
+// maxAfter limits our own lines that wait for the end of kd's answer; a damaged
+// list could give rise to millions.
+const maxAfter = 10000
 
 // own emits a record of ours where JSON wants it, before the summary, and keeps
 // its text for after kd's answer.
 func (l *locksRun) own(r report.Record) error {
-	l.sum.after = append(l.sum.after, r)
+	if len(l.sum.after) < maxAfter {
+		l.sum.after = append(l.sum.after, r)
+	} else {
+		l.sum.left++
+	}
 	return l.out.Emit(silent{r})
 }
 

@@ -13,19 +13,28 @@ import (
 
 type stackKey struct{}
 
+// maxPrevious limits the segments that threads left for larger ones, over all
+// threads. Few threads run on an expanded stack at a time; each may name 16.
+const maxPrevious = 1 << 16
+
 // StackIndex gives the index of all kernel stacks of the session's target,
 // previous segments of expanded stacks included. It is made once.
 func StackIndex(ctx context.Context, s *cmd.Session) (*unwind.Index, error) {
 	return cmd.Cached(s, stackKey{}, func() (*unwind.Index, error) {
 		var all []unwind.Segment
+		previous := 0
 		for at, err := range thread.Addresses(ctx, s.Kernel) {
 			if err != nil {
 				continue // a broken list still leaves the threads before the break
 			}
-			segs, err := unwind.Segments(s.Kernel, at)
-			if err == nil || len(segs) > 0 {
-				all = append(all, segs...)
+			segs, _ := unwind.Segments(s.Kernel, at)
+			if len(segs) == 0 {
+				continue // what is known is kept with the error that ended the search
 			}
+			if previous += len(segs) - 1; previous > maxPrevious {
+				segs = segs[:1]
+			}
+			all = append(all, segs...)
 		}
 		if err := ctx.Err(); err != nil {
 			return nil, err

@@ -37,6 +37,10 @@ type StackOf func(v uint64) (thread mem.VA, live, ok bool)
 // thread addresses.
 func Owners(r *resource.Resource, stackOf StackOf) []OwnerThread {
 	var list []OwnerThread
+	waits := map[mem.VA]bool{}
+	for _, t := range slices.Concat(r.WaitingShared, r.WaitingExclusive) {
+		waits[t] = true
+	}
 	for _, e := range r.Owners() {
 		if !e.Tagged {
 			continue
@@ -49,7 +53,7 @@ func Owners(r *resource.Resource, stackOf StackOf) []OwnerThread {
 			}
 			o.Thread, o.Stack, o.Live = t, true, live
 		}
-		o.Waits = slices.Contains(r.WaitingShared, o.Thread) || slices.Contains(r.WaitingExclusive, o.Thread)
+		o.Waits = waits[o.Thread]
 		list = append(list, o)
 	}
 	return list

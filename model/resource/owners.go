@@ -28,6 +28,10 @@ func (f *finder) owners(r *Resource, o model.Object) {
 		r.Gaps.Set("owners", fmt.Errorf("owner table at %#x: %d entries is no real size", uint64(table), size))
 		return
 	}
+	if !f.spend(int(size)) {
+		r.Gaps.Set("owners", errWork)
+		return
+	}
 	step := mem.VA(t.Type().Size)
 	for i := mem.VA(1); i < mem.VA(size); i++ {
 		f.entry(r, f.k.Object("_OWNER_ENTRY", table+i*step), false)
@@ -84,6 +88,9 @@ func (f *finder) isFast(at mem.VA) bool {
 func (f *finder) fastOwners(r *Resource) {
 	head := f.k.Object("_FAST_ERESOURCE_INTERNAL", r.Address).Field("OwnerEntryListHead")
 	for o, err := range f.k.List(f.ctx, head.Addr(), "_FAST_OWNER_ENTRY_INTERNAL", "ListEntry", maxOwners) {
+		if err == nil && !f.spend(1) {
+			err = errWork
+		}
 		if !r.Gaps.Set("owners", err) {
 			return
 		}

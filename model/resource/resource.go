@@ -11,6 +11,7 @@ package resource
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -95,6 +96,13 @@ const (
 	maxWaiters = 1 << 16
 )
 
+// maxWork limits the entries of owner tables, wait lists and chains that one
+// walk reads in all. Real machines stay far below; many resources that name the
+// same long table would take days.
+const maxWork = 1 << 24
+
+var errWork = errors.New("the owners and waiters of all resources are too many to be real")
+
 // All yields every resource on the system's list (ExpSystemResourcesList links
 // _ERESOURCE.SystemResourcesList), waiters included. A broken list is yielded
 // as one error after what could be reached from both ends.
@@ -151,6 +159,7 @@ type finder struct {
 	k     *model.Kernel
 	fast  bool // the build has fast resources
 	chain bool // shared waiters hang on a chain
+	work  int  // entries read so far, see maxWork
 	index *waitIndex
 	// claimed are the waiting threads that some chain explains, slots the number
 	// of contended resources in whose owner table a thread stands.
@@ -158,6 +167,16 @@ type finder struct {
 	slots   map[mem.VA]int
 	// registers are the values that a waiting thread's frames hold, by thread.
 	registers map[mem.VA]map[mem.VA]bool
+}
+
+// spend takes n entries off what a walk may read; ok is false where that is
+// used up.
+func (f *finder) spend(n int) (ok bool) {
+	if n > maxWork-f.work {
+		return false
+	}
+	f.work += n
+	return true
 }
 
 func newFinder(ctx context.Context, k *model.Kernel) *finder {

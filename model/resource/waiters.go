@@ -103,6 +103,10 @@ func (f *finder) waitersOn(r *Resource, field model.Object, chain bool) []mem.VA
 		return nil
 	}
 	if threads := f.index.byObject[object]; len(threads) > 0 || !chain {
+		if !f.spend(len(threads)) {
+			r.Gaps.Set("waiters", errWork)
+			return nil
+		}
 		return f.onObject(object, threads)
 	}
 	return f.onChain(field.Addr(), object)
@@ -111,7 +115,8 @@ func (f *finder) waitersOn(r *Resource, field model.Object, chain bool) []mem.VA
 // onObject orders the threads that wait on an object as its own wait list
 // does; a thread that the list does not reach comes last.
 func (f *finder) onObject(object mem.VA, threads []mem.VA) []mem.VA {
-	listed, _ := thread.Waiters(f.ctx, f.k, object, maxWaiters)
+	listed, _ := thread.Waiters(f.ctx, f.k, object, min(maxWaiters, maxWork-f.work))
+	f.spend(len(listed))
 	left := map[mem.VA]bool{}
 	for _, t := range threads {
 		left[t] = true
@@ -137,7 +142,7 @@ func (f *finder) onObject(object mem.VA, threads []mem.VA) []mem.VA {
 func (f *finder) onChain(head, first mem.VA) []mem.VA {
 	var list []mem.VA
 	seen := map[mem.VA]bool{head: true}
-	for at := first; at != 0 && !seen[at] && len(list) < maxWaiters; {
+	for at := first; at != 0 && !seen[at] && len(list) < maxWaiters && f.spend(1); {
 		seen[at] = true
 		e := f.k.Object("_KWAIT_CHAIN_ENTRY", at)
 		event := e.Field("Event")
@@ -185,7 +190,7 @@ func (f *finder) sharedBySlot(r *Resource, x *waitIndex) {
 // have reserved no slot: the functions that wait keep the resource's address in
 // a register that calls preserve, and the frames above still hold it.
 func (f *finder) exclusiveByRegisters(r *Resource, x *waitIndex) {
-	if len(r.WaitingExclusive) >= int(r.ExclusiveCount) {
+	if len(r.WaitingExclusive) >= int(r.ExclusiveCount) || !f.spend(len(x.onStack)) {
 		return
 	}
 	f.prepareClaims()

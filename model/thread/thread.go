@@ -6,6 +6,7 @@ package thread
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -85,12 +86,16 @@ type Thread struct {
 // next process.
 func Addresses(ctx context.Context, k *model.Kernel) iter.Seq2[mem.VA, error] {
 	return func(yield func(mem.VA, error) bool) {
-		seen := map[mem.VA]bool{}
+		seen := map[mem.VA]struct{}{}
 		once := func(at mem.VA) bool {
-			if at == 0 || seen[at] || len(seen) >= model.MaxThreads {
+			if _, twice := seen[at]; twice || at == 0 {
 				return true
 			}
-			seen[at] = true
+			if len(seen) == model.MaxThreads {
+				yield(0, fmt.Errorf("threads: %w; %d shown", model.ErrLimit, len(seen)))
+				return false
+			}
+			seen[at] = struct{}{}
 			return yield(at, nil)
 		}
 		for p, err := range process.All(ctx, k) {
@@ -128,6 +133,13 @@ func OfProcess(ctx context.Context, k *model.Kernel, at mem.VA) iter.Seq2[mem.VA
 	}
 }
 
+// maxStrangers is how many threads of other processes a process's list may hold.
+// A thread whose owner can't be right is shown; lists that lead into another
+// process's again and again would be walked once for each process.
+const maxStrangers = 64
+
+var errStrangers = errors.New("it leads to threads of other processes")
+
 // ofProcess walks both lists of a process: a thread leaves the dispatcher's
 // list (KPROCESS.ThreadListHead) when it ends and the executive's
 // (EPROCESS.ThreadListHead) when it is deleted.
@@ -143,7 +155,13 @@ func ofProcess(ctx context.Context, k *model.Kernel, at mem.VA, once func(mem.VA
 			}
 			continue
 		}
+		strangers := 0
 		for t, err := range k.List(ctx, list.head.Addr(), "_ETHREAD", list.link, model.MaxThreads) {
+			if of, oerr := owner(k, t.Addr()); err == nil && oerr == nil && of != at {
+				if strangers++; strangers > maxStrangers {
+					err = &model.WalkError{What: "_ETHREAD", At: t.Addr(), Shown: strangers - 1, Err: errStrangers}
+				}
+			}
 			if err != nil {
 				if !yield(0, fmt.Errorf("process %#x: %w", uint64(at), err)) {
 					return false
@@ -174,8 +192,12 @@ func IsThread(k *model.Kernel, at mem.VA) bool {
 	return err == nil && p >= 0xffff800000000000
 }
 
-// owner gives _KTHREAD.Process.
+// owner gives _KTHREAD.Process; where only the debugger data block tells of
+// threads, the process that the thread is attached to.
 func owner(k *model.Kernel, at mem.VA) (mem.VA, error) {
+	if t := k.Object("_KTHREAD", at); !t.Has("Process") {
+		return t.Field("ApcState.Process").Pointer()
+	}
 	return k.Object("_KTHREAD", at).Field("Process").Pointer()
 }
 
@@ -201,7 +223,11 @@ func At(ctx context.Context, k *model.Kernel, at mem.VA) (*Thread, error) {
 
 func (t *Thread) readIdentity(k *model.Kernel, o model.Object) {
 	g := &t.Gaps
-	t.Process = mem.VA(g.Uint("process", o.Field("Tcb.Process")))
+	at, err := owner(k, t.Address)
+	t.Process = at
+	g.Set("process", err)
+	g.Set("image", err)
+	g.Set("device_map", err)
 	if t.Process != 0 {
 		image, err := process.ImageOf(k, t.Process)
 		t.Image = image

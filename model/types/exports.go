@@ -11,6 +11,9 @@ import (
 const (
 	maxExports    = 1 << 16
 	maxExportName = 512 // bytes
+	// maxExportText bounds the bytes of all names together: many entries may
+	// name one long string.
+	maxExportText = 8 << 20
 )
 
 // ErrNoExports says that an image has no export table, as most drivers.
@@ -57,8 +60,13 @@ func ParseExports(r RVAReader, im *Image) (*Exports, error) {
 	e := &Exports{}
 	var names []string
 	var rvas []uint32
+	text := 0
 	for i := range table.names {
 		name, rva, err := table.export(c, i)
+		if text += len(name); text > maxExportText {
+			e.Skipped += int(table.names - i)
+			break
+		}
 		switch {
 		case err != nil || rva >= im.Size || name == "":
 			e.Skipped++

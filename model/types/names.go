@@ -33,6 +33,16 @@ func NewNames(describe string, names []string, rvas []uint32) *Names {
 	return t
 }
 
+// Memory gives about how many bytes the table keeps in memory.
+func (t *Names) Memory() int {
+	const perName = 16 + 4 + 4 // the string's header, its address, its place in byRVA
+	n := len(t.names) * perName
+	for _, name := range t.names {
+		n += len(name)
+	}
+	return n
+}
+
 type byName struct{ *Names }
 
 func (s byName) Len() int           { return len(s.names) }

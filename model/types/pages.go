@@ -10,7 +10,7 @@ import (
 // thousands of small parts, and a page that is missing in a dump says so once.
 const (
 	pageSize = 0x1000
-	maxPages = 1 << 13 // 32 MB; the largest export table has under 1 MB
+	maxPages = 1 << 11 // 8 MB; the largest export table has under 1 MB
 )
 
 var errPages = errors.New("too many pages read")
