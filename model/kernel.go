@@ -113,12 +113,29 @@ func (k *Kernel) Origin() types.Origin {
 	return k.Types.Origin()
 }
 
+// NeedsSymbols says what is needed where no layout fits this kernel.
+func (k *Kernel) NeedsSymbols() string {
+	if k.ID.Zero() {
+		return fmt.Sprintf("no layout of build %d fits this kernel, and its identity is not in the dump; symbols of the image with time stamp %08X and size %#x are needed",
+			k.Build, k.ID.Timestamp, k.ID.Size)
+	}
+	return fmt.Sprintf("no layout of build %d fits this kernel; symbols are needed: %s, GUID %s, age %d", k.Build, k.ID.PDB, k.ID.GUID, k.ID.Age)
+}
+
 // Triage reports whether the target is a triage dump: blocks without page
 // tables.
 func (k *Kernel) Triage() bool { return k.Source.Physical == nil }
 
+// maxWarnings bounds Warnings: a machine that is damaged everywhere says so once.
+const maxWarnings = 128
+
 func (k *Kernel) warn(format string, args ...any) {
-	k.Warnings = append(k.Warnings, fmt.Sprintf(format, args...))
+	switch n := len(k.Warnings); {
+	case n < maxWarnings:
+		k.Warnings = append(k.Warnings, fmt.Sprintf(format, args...))
+	case n == maxWarnings:
+		k.Warnings = append(k.Warnings, "further warnings are left out")
+	}
 }
 
 // UnicodeString reads the _UNICODE_STRING at an address: at most 32,767 UTF-16

@@ -50,6 +50,8 @@ func Load(ctx context.Context, src Source) (*Kernel, error) {
 		k.warn("the kernel image was not found: neither the debugger data block nor the module list can be read")
 	}
 
+	k.checkProcessors()
+
 	// Stage 3: structures at fixed places of a triage dump become readable at
 	// the addresses they were copied from.
 	k.placeCopies()

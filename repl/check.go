@@ -123,7 +123,7 @@ func (p Program) openInto(ctx context.Context, s *cmd.Session, name string, opt 
 	if err != nil {
 		return nil, err
 	}
-	s.Kernel = t.Kernel
+	s.Kernel, s.Changed = t.Kernel, t.Dump.Changed
 	s.CPU = t.Kernel.CrashProcessor()
 	preload(ctx, s)
 	return t, nil

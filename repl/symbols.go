@@ -80,9 +80,10 @@ func neededBy(m *model.Module) (list []*needed) {
 		})
 	}
 	if id.Timestamp != 0 && id.Size != 0 {
+		image := fileName(m.Image)
 		list = append(list, &needed{
-			Module: m.Name, Kind: "image", Name: m.Image, Timestamp: &id.Timestamp, Size: &id.Size,
-			Path: fmt.Sprintf("%s/%08X%x/%s", m.Image, id.Timestamp, id.Size, m.Image),
+			Module: m.Name, Kind: "image", Name: image, Timestamp: &id.Timestamp, Size: &id.Size,
+			Path: fmt.Sprintf("%s/%08X%x/%s", image, id.Timestamp, id.Size, image),
 		})
 	}
 	return list
