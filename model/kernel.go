@@ -15,9 +15,12 @@ type Kernel struct {
 	Base   mem.VA        // of the kernel image; 0 where it was not found
 	ID     types.ImageID // of the kernel image
 
-	Types   types.Store // nil where no layout proved itself
-	Debug   *DebugData  // nil where the block can't be read
-	Modules *Modules
+	Types types.Store // nil where nothing tells the layout of a structure
+	// Degraded: no layout proved itself. Types then holds only what the debugger
+	// data block says of threads, stacks and processor blocks.
+	Degraded bool
+	Debug    *DebugData // nil where the block can't be read
+	Modules  *Modules
 
 	Processors []Processor
 	Time       TimeFacts

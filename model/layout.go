@@ -101,23 +101,49 @@ func (k *Kernel) prove(ctx context.Context, s types.Store) (checks int, err erro
 	return checks + n, err
 }
 
-// proveObjects checks running threads and the process list under k.Types.
+// proveObjects checks running threads and the process list under k.Types. One
+// object that does not fit is damage to the machine; a layout is refuted where
+// most of them do not.
 func (k *Kernel) proveObjects(ctx context.Context) (checks int, err error) {
+	var running evidence
 	for _, p := range k.readProcessors() {
-		if p.CurrentThread == 0 {
-			continue
+		if p.CurrentThread != 0 {
+			running.thread(k.Object("_ETHREAD", p.CurrentThread))
 		}
-		typ, err := k.Object("_ETHREAD", p.CurrentThread).Field("Tcb.Header.Type").Uint()
-		if err != nil {
-			continue // not in the dump: no evidence either way
-		}
-		if typ&0x7f != threadObject {
-			return checks, fmt.Errorf("%w: current thread %#x of processor %d has object type %d", ErrWrongLayout, uint64(p.CurrentThread), p.Number, typ)
-		}
-		checks++
+	}
+	if err := running.verdict("current threads of the processors"); err != nil {
+		return 0, err
 	}
 	n, err := k.proveSystem(ctx)
-	return checks + n, err
+	return running.good + n, err
+}
+
+// evidence counts objects that are and are not what a layout has them be.
+type evidence struct {
+	good, bad int
+	first     error // of the bad
+}
+
+// thread looks at what should be a thread object; one that is not in the dump
+// is no evidence either way.
+func (e *evidence) thread(t Object) {
+	typ, err := t.Field("Tcb.Header.Type").Uint()
+	switch {
+	case err != nil:
+	case typ&0x7f == threadObject:
+		e.good++
+	default:
+		if e.bad++; e.first == nil {
+			e.first = fmt.Errorf("%#x has object type %d", uint64(t.Addr()), typ)
+		}
+	}
+}
+
+func (e *evidence) verdict(what string) error {
+	if e.bad <= e.good {
+		return nil
+	}
+	return fmt.Errorf("%w: %d of %d %s are no threads: %w", ErrWrongLayout, e.bad, e.good+e.bad, what, e.first)
 }
 
 // threadObject is DISPATCHER_HEADER.Type of a thread (_KOBJECTS ThreadObject).
@@ -137,29 +163,28 @@ func (k *Kernel) proveSystem(ctx context.Context) (checks int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if back, err := k.Space.Pointer(first + 8); err != nil || back != head {
+		return 0, nil // the head's own link is damaged
+	}
 	p := k.Object("_EPROCESS", first-mem.VA(link))
 	pid, err1 := p.Field("UniqueProcessId").Uint()
 	name, err2 := p.Field("ImageFileName").CString()
 	if err1 != nil || err2 != nil {
 		return 0, nil
 	}
-	if pid != 4 || name != "System" {
+	// One of the two may have been changed on purpose.
+	if pid != 4 && name != "System" {
 		return 0, fmt.Errorf("%w: the first process has id %d and name %q, not System", ErrWrongLayout, pid, name)
 	}
-	checks = 2
-	threads := 0
+	var threads evidence
 	for t, err := range k.List(ctx, p.Field("ThreadListHead").Addr(), "_ETHREAD", "ThreadListEntry", 4096) {
 		if err != nil {
 			break // a damaged list is no evidence against a layout that found its way in
 		}
-		typ, err := t.Field("Tcb.Header.Type").Uint()
-		if err == nil && typ&0x7f != threadObject {
-			return checks, fmt.Errorf("%w: a thread of System at %#x has object type %d", ErrWrongLayout, uint64(t.Addr()), typ)
-		}
-		threads++
+		threads.thread(t)
 	}
 	// A wrong link offset does not land on thread objects again and again.
-	return checks + min(threads, enoughThreads), nil
+	return 2 + min(threads.good, enoughThreads), threads.verdict("threads of System")
 }
 
 // enoughThreads is how many thread objects in a row count as evidence.
@@ -176,16 +201,16 @@ func (k *Kernel) loadLayouts(ctx context.Context) {
 	if k.Types != nil {
 		return // a table with types matched the kernel's identity
 	}
-	if l, g, ok := types.EmbeddedByGUID(k.ID.GUID, k.ID.Age); ok {
-		k.globals = g
-		if _, err := k.prove(ctx, l); err == nil {
-			k.Types = l
-			return
-		} else if errors.Is(err, ErrWrongLayout) {
-			k.warn("embedded layout of %s: %v", k.ID.GUID, err)
-		}
-	}
+	exact, g, ok := types.EmbeddedByGUID(k.ID.GUID, k.ID.Age)
 	var why error
+	if ok {
+		k.globals = g
+		if _, why = k.prove(ctx, exact); why == nil {
+			k.Types = exact
+			return
+		}
+		why = fmt.Errorf("embedded layout of %s: %w", k.ID.GUID, why)
+	}
 	for _, l := range types.Embedded(k.Build) {
 		l = l.As(types.MatchNearest)
 		n, err := k.prove(ctx, l)
@@ -200,7 +225,18 @@ func (k *Kernel) loadLayouts(ctx context.Context) {
 			why = fmt.Errorf("layout of build %d: %w", l.Origin().Build, err)
 		}
 	}
+	if ok {
+		// The GUID and age stand for the layout more than what was found against it
+		// stands against it: that may be the damage that is being looked for.
+		k.warn("%v: used all the same, for it is this kernel's by its identity", why)
+		k.Types = exact
+		return
+	}
+	// What is left is what the block says of threads and stacks.
+	if s := newDebugStore(k.Debug, k.Build); s != nil {
+		k.Types, k.Degraded = s, true
+	}
 	if why != nil {
-		k.warn("no layout fits: %v; symbols of this kernel are needed (%s, %s, age %d)", why, k.ID.PDB, k.ID.GUID, k.ID.Age)
+		k.warn("%s (%v)", k.NeedsSymbols(), why)
 	}
 }

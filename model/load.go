@@ -156,6 +156,13 @@ func (k *Kernel) identify(ctx context.Context) {
 	} else if k.Source.Physical != nil {
 		k.warn("kernel image at %#x: %v", uint64(k.Base), err)
 	}
+	if t := k.Source.Crash.Triage; t != nil && k.ID.Timestamp == 0 {
+		for _, d := range t.Drivers {
+			if d.Base == k.Base {
+				k.ID.Timestamp, k.ID.Size = d.Timestamp, d.Size
+			}
+		}
+	}
 	if k.ID.Zero() {
 		k.identifyByAddresses()
 	}
@@ -186,6 +193,9 @@ func (k *Kernel) loadSoftPTE() {
 	}
 	t, err := k.Types.Type("_MMPTE_SOFTWARE")
 	if err != nil {
+		// Without a layout the build decides; from 17763 on only unpatched
+		// machines have the old form.
+		k.Space.SetSoftPTE(mem.SoftPTE{Swizzled: k.Build >= firstAlwaysSwizzled})
 		return
 	}
 	soft := mem.SoftPTE{}
@@ -195,6 +205,10 @@ func (k *Kernel) loadSoftPTE() {
 	}
 	k.Space.SetSoftPTE(soft)
 }
+
+// firstAlwaysSwizzled is the first build whose public tables all have the new
+// form of software page-table entries.
+const firstAlwaysSwizzled = 17763
 
 // invalidPteMask reads the mask where its place is known: MiInvalidPteMask up
 // to 9600, MiState.Hardware.InvalidPteMask later. 0 where it is not.

@@ -20,6 +20,7 @@ type Need uint8
 const (
 	NeedNothing Need = iota
 	NeedTarget       // an opened dump
+	NeedThreads      // an x64 kernel whose debugger data block, at least, tells of threads
 	NeedKernel       // an x64 kernel with layouts that fit
 )
 

@@ -76,12 +76,10 @@ func (s *Session) check(c *Command) error {
 	switch {
 	case c.Needs >= NeedTarget && s.Kernel == nil:
 		return fmt.Errorf("%s: %w: no dump is open", c.Name, ErrNeed)
-	case c.Needs >= NeedKernel && s.Kernel.Source.Machine == model.MachineARM64:
+	case c.Needs >= NeedThreads && s.Kernel.Source.Machine == model.MachineARM64:
 		return fmt.Errorf("%s: %w: ARM64 is not supported yet", c.Name, ErrNeed)
-	case c.Needs >= NeedKernel && s.Kernel.Types == nil:
-		k := s.Kernel
-		return fmt.Errorf("%s: %w: no layout of build %d fits this kernel; symbols are needed: %s, GUID %s, age %d",
-			c.Name, ErrNeed, k.Build, k.ID.PDB, k.ID.GUID, k.ID.Age)
+	case c.Needs >= NeedThreads && s.Kernel.Types == nil, c.Needs >= NeedKernel && s.Kernel.Degraded:
+		return fmt.Errorf("%s: %w: %s", c.Name, ErrNeed, s.Kernel.NeedsSymbols())
 	}
 	return nil
 }

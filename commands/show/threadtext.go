@@ -129,7 +129,7 @@ func (r *Thread) writeOwner(p *report.Printer, in string) {
 
 func image(s *string) string {
 	if s == nil {
-		return "<not in this dump>"
+		return "????"
 	}
 	return *s
 }
@@ -144,7 +144,8 @@ func (r *Thread) writeTimes(p *report.Printer, in string) {
 	if r.t.LargeStack {
 		large = "    LargeStack"
 	}
-	p.Printf("%sContext Switch Count      %-15sIdealProcessor: %d             %s\n", in, text(r.Switches, "%d"), r.t.IdealProcessor, large)
+	p.Printf("%sContext Switch Count      %-15sIdealProcessor: %s             %s\n",
+		in, text(r.Switches, "%d"), text(known(r.t, "ideal_processor", r.t.IdealProcessor), "%d"), large)
 	p.Printf("%sUserTime                  %s\n", in, clock(r.UserTime))
 	p.Printf("%sKernelTime                %s\n", in, clock(r.KernelTime))
 }
@@ -198,8 +199,8 @@ func (r *Thread) writePriority(p *report.Printer, in string) {
 	case report.Era26100:
 		p.Printf("%sPriority %s  BasePriority %s  IoPriority %s  PagePriority %s\n", in, pri, base, io, page)
 	default:
-		p.Printf("%sPriority %s BasePriority %s PriorityDecrement %d IoPriority %s PagePriority %s\n",
-			in, pri, base, r.t.PriorityDecrement, io, page)
+		p.Printf("%sPriority %s BasePriority %s PriorityDecrement %s IoPriority %s PagePriority %s\n",
+			in, pri, base, text(known(r.t, "priority_decrement", r.t.PriorityDecrement), "%d"), io, page)
 	}
 }
 

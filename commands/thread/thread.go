@@ -25,7 +25,7 @@ var threadCommand = &cmd.Command{
 		{Name: "Address", Kind: cmd.KindAddr, Optional: true, Doc: "thread object, or any address in a kernel stack; -1 or none: the current thread"},
 		{Name: "Flags", Kind: cmd.KindFlags, Optional: true, Doc: "2 wait objects, 4 fields and stack (with 2), 8 no arguments, 10 in the process's context; default 6"},
 	},
-	Needs: cmd.NeedKernel,
+	Needs: cmd.NeedThreads,
 	Help: `Shows the thread at Address. An address that is no thread object is taken as a
 value on a kernel stack: the thread whose stack holds it is shown. Any value
 will do, unaligned ones and those that ExSetResourceOwnerPointer stores (low

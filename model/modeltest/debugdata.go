@@ -23,7 +23,7 @@ func (m *Machine) debugData() {
 		path []string
 	}{
 		{0x29a, "_KTHREAD", []string{"Teb"}}, {0x29c, "_KTHREAD", []string{"KernelStack"}},
-		{0x29e, "_KTHREAD", []string{"InitialStack"}}, {0x2a0, "_KTHREAD", []string{"ApcState", "Process"}},
+		{0x29e, "_KTHREAD", []string{"InitialStack"}}, {0x340, "_KTHREAD", []string{"StackLimit"}}, {0x344, "_KTHREAD", []string{"StackBase"}}, {0x2a0, "_KTHREAD", []string{"ApcState", "Process"}},
 		{0x2a2, "_KTHREAD", []string{"State"}}, {0x2aa, "_EPROCESS", []string{"Peb"}},
 		{0x2ac, "_EPROCESS", []string{"InheritedFromUniqueProcessId"}},
 		{0x2b4, "_KPRCB", []string{"CurrentThread"}}, {0x338, "_KPRCB", []string{"Context"}},
@@ -38,6 +38,9 @@ func (m *Machine) debugData() {
 			m.t.Fatal(err)
 		}
 		le.PutUint16(b[at:], uint16(t.Size))
+	}
+	if m.Unknown {
+		le.PutUint16(b[0x2c0:], 0xfff0)
 	}
 	m.Put(debugData, b...)
 	m.Put64(blockList, uint64(prcb))

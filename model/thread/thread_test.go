@@ -134,3 +134,32 @@ func TestReasonName(t *testing.T) {
 		}
 	}
 }
+
+// TestAt_degraded: where no layout fits, the debugger data block still tells
+// where a thread's stack is, and everything else is said to be unknown.
+func TestAt_degraded(t *testing.T) {
+	t.Parallel()
+	for _, l := range types.Layouts() {
+		m := modeltest.New(t, l)
+		m.Unknown = true
+		at := m.Thread(m.System, 0x10)
+		m.Set(at, 5, "_ETHREAD", "Tcb", "State")
+		m.Set(at, 0x7ff01000, "_ETHREAD", "Tcb", "Teb")
+		k := m.Open()
+		if !k.Degraded || k.Origin().Match != types.MatchNone {
+			t.Fatalf("%s: degraded %v, %v", l.Family(), k.Degraded, k.Origin())
+		}
+		got, err := thread.At(context.Background(), k, at)
+		if err != nil {
+			t.Fatalf("%s: %v", l.Family(), err)
+		}
+		if got.State != thread.Waiting || got.Teb != 0x7ff01000 || got.Process != m.System || got.StackBase-got.StackLimit != modeltest.StackSize {
+			t.Errorf("%s: %v, TEB %v, of %v, stack %v to %v", l.Family(), got.State, got.Teb, got.Process, got.StackLimit, got.StackBase)
+		}
+		for _, f := range []string{"cid", "priority", "image", "win32_start_address"} {
+			if got.Gaps[f] == nil {
+				t.Errorf("%s: %s is not said to be unknown", l.Family(), f)
+			}
+		}
+	}
+}
