@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
@@ -32,33 +31,34 @@ type mutant struct {
 	file  *os.File
 }
 
-// baseDump is the dump of the embedded scenario.
-var baseDump = sync.OnceValues(func() ([]byte, error) {
-	text, err := os.ReadFile(filepath.Join(root, "testdata", "snapshots", "self-deadlock.yaml"))
-	if err != nil {
-		return nil, err
-	}
-	im, err := snapshot.Build(text, snapshot.Options{Format: snapshot.Kernel})
-	if err != nil {
-		return nil, err
-	}
-	var b bytes.Buffer
-	_, err = im.WriteTo(&b)
-	return b.Bytes(), err
-})
-
-func newMutant(t testing.TB) *mutant {
+// buildDump gives the dump of an embedded scenario.
+func buildDump(t testing.TB, scenario string) []byte {
 	t.Helper()
-	base, err := baseDump()
+	text, err := os.ReadFile(filepath.Join(root, "testdata", "snapshots", scenario+".yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	im, err := snapshot.Build(text, snapshot.Options{Format: snapshot.Kernel})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if _, err := im.WriteTo(&b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func newMutant(t testing.TB) *mutant {
+	t.Helper()
+	base := buildDump(t, "self-deadlock")
 	m := &mutant{base: base, name: filepath.Join(t.TempDir(), "mutant.dmp")}
 	for off := headerBytes; off+8 <= len(base); off += 8 {
 		if v := binary.LittleEndian.Uint64(base[off:]); v>>47 == 0x1ffff && v != ^uint64(0) {
 			m.sites = append(m.sites, int64(off))
 		}
 	}
+	var err error
 	if m.file, err = os.Create(m.name); err != nil {
 		t.Fatal(err)
 	}
