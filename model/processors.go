@@ -1,6 +1,7 @@
 package model
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"gokd/model/mem"
@@ -13,14 +14,13 @@ const maxProcessors = 2048
 // pointers to _KPRCB that goes over all processor groups.
 func (k *Kernel) readProcessors() []Processor {
 	n := min(max(int(k.Source.Processors), 1), maxProcessors)
-	block, err := k.Global("KiProcessorBlock")
-	if err != nil {
-		return nil
-	}
+	block, unknown := k.Global("KiProcessorBlock")
 	list := make([]Processor, 0, n)
 	for i := range n {
-		p := Processor{Number: i}
-		p.PRCB, p.Err = k.Space.Pointer(block + mem.VA(8*i))
+		p := Processor{Number: i, Err: unknown}
+		if p.Err == nil {
+			p.PRCB, p.Err = k.Space.Pointer(block + mem.VA(8*i))
+		}
 		if p.Err == nil && p.PRCB == 0 {
 			p.Err = fmt.Errorf("KiProcessorBlock[%d] is empty", i)
 		}
@@ -29,7 +29,30 @@ func (k *Kernel) readProcessors() []Processor {
 		}
 		list = append(list, p)
 	}
+	k.fillFromCopy(list)
 	return list
+}
+
+// fillFromCopy gives the crashing processor of a triage dump what the copy of
+// its block says, where the block itself can't be found.
+func (k *Kernel) fillFromCopy(list []Processor) {
+	t := k.Source.Crash.Triage
+	if t == nil || len(t.Prcb) < prcbNumber+4 {
+		return
+	}
+	thread := mem.VA(le64(t.Prcb[prcbCurrentThread:]))
+	for _, p := range list {
+		if p.CurrentThread == thread {
+			return
+		}
+	}
+	n := binary.LittleEndian.Uint32(t.Prcb[prcbNumber:])
+	if int64(n) >= int64(len(list)) || thread == 0 {
+		return
+	}
+	p := &list[n]
+	p.CurrentThread, p.Err = thread, nil
+	p.NextThread, p.IdleThread = mem.VA(le64(t.Prcb[prcbNextThread:])), mem.VA(le64(t.Prcb[prcbIdleThread:]))
 }
 
 // checkProcessors replaces a number of processors that can't be by that of the
@@ -71,6 +94,7 @@ const (
 	prcbCurrentThread = 0x8
 	prcbNextThread    = 0x10
 	prcbIdleThread    = 0x18
+	prcbNumber        = 0x24
 )
 
 func (k *Kernel) readPRCB(p *Processor) {
@@ -135,10 +159,9 @@ func (k *Kernel) loadContexts() {
 	crashed := k.CrashProcessor()
 	for i := range k.Processors {
 		p := &k.Processors[i]
-		if p.PRCB == 0 {
-			continue
+		if p.PRCB != 0 {
+			p.Context = k.savedContext(p.PRCB)
 		}
-		p.Context = k.savedContext(p.PRCB)
 		if p.Context == nil && i == crashed {
 			if r, ok := ParseContext(k.Source.Crash.Context); ok {
 				p.Context = &r

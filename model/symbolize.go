@@ -14,10 +14,21 @@ type Name struct {
 	Module   *Module // nil outside every module
 	Function string  // empty where no symbol is known
 	Offset   uint64  // bytes from the function, or from the module's base
+	RVA      uint32  // bytes from the module's base
+}
+
+// Plain gives the name as it is to be shown: code whose nearest symbol is a
+// string constant has no function of that name.
+func (n Name) Plain() Name {
+	if n.Offset > 0 && strings.HasPrefix(n.Function, stringLiteral) {
+		n.Function, n.Offset = "", uint64(n.RVA)
+	}
+	return n
 }
 
 // String gives "nt!KiSwapContext+0x7a", "sis+0x1234", or "" outside every module.
 func (n Name) String() string {
+	n = n.Plain()
 	switch {
 	case n.Module == nil:
 		return ""
@@ -39,7 +50,7 @@ func (k *Kernel) NameOf(ctx context.Context, at mem.VA) Name {
 		return Name{}
 	}
 	rva := uint32(at - m.Base)
-	n := Name{Module: m, Offset: uint64(rva)}
+	n := Name{Module: m, Offset: uint64(rva), RVA: rva}
 	s, err := m.Symbols(ctx)
 	if err != nil || s == nil {
 		return n
@@ -52,10 +63,6 @@ func (k *Kernel) NameOf(ctx context.Context, at mem.VA) Name {
 		if start, ok := m.functionStart(rva); !ok || start != sym.RVA {
 			return n
 		}
-	}
-	// A string literal is no function: code that follows one has no name here.
-	if strings.HasPrefix(sym.Name, stringLiteral) && delta > 0 {
-		return n
 	}
 	n.Function, n.Offset = sym.Name, uint64(delta)
 	return n

@@ -53,7 +53,9 @@ func NewProcess(k *model.Kernel, p process.Process) *Process {
 		r.Image = &p.Image
 	}
 	for f, err := range p.Gaps {
-		r.Missing.Set(f, err)
+		if f != "device_map" { // which is no part of the record
+			r.Missing.Set(f, err)
+		}
 	}
 	return r
 }

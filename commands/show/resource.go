@@ -17,7 +17,7 @@ type Owner struct {
 	Thread  *report.Addr `json:"thread"`
 	Count   uint32       `json:"count"`
 	Tagged  bool         `json:"tagged"`
-	Note    string       `json:"note,omitempty"`
+	Note    *string      `json:"note"` // kd's remark on an odd owner
 	StackOf *report.Addr `json:"stack_of"`
 }
 
@@ -56,7 +56,10 @@ func NewResource(k *model.Kernel, r *resource.Resource, name string, stackOf dia
 		n.Name = &name
 	}
 	for _, e := range r.Owners() {
-		o := Owner{Raw: report.Addr(e.Raw), Count: e.Count, Tagged: e.Tagged, Note: note(e)}
+		o := Owner{Raw: report.Addr(e.Raw), Count: e.Count, Tagged: e.Tagged}
+		if remark := note(e); remark != "" {
+			o.Note = &remark
+		}
 		if e.Thread != 0 {
 			t := report.Addr(e.Thread)
 			o.Thread = &t

@@ -32,7 +32,7 @@ type CID struct {
 type WaitObject struct {
 	Address report.Addr `json:"address"`
 	Type    string      `json:"type"`
-	Detail  string      `json:"detail,omitempty"`
+	Detail  *string     `json:"detail"` // nil where the type has none
 }
 
 // IRP is a request of a thread.
@@ -115,6 +115,7 @@ type Thread struct {
 	indent int
 	stack  bool
 	notRes bool
+	brief  bool
 }
 
 // Type names the record.
@@ -125,6 +126,7 @@ type Options struct {
 	Flags           uint64
 	Indent          int    // columns before the header
 	InterpretedFrom mem.VA // the stack value the thread was found by; 0 for none
+	Brief           bool   // a line that only says that a thread waits, not for what
 }
 
 // known gives a pointer to v, or nil where the field has a gap.
@@ -161,7 +163,7 @@ func NewThread(k *model.Kernel, t *thread.Thread, name func(mem.VA) string, stac
 		ForegroundBoost: known(t, "priority_decrement", t.ForegroundBoost),
 		IoPriority:      known(t, "io_priority", t.IoPriority), PagePriority: known(t, "page_priority", t.PagePriority),
 		WaitObjects: []WaitObject{}, IRPs: []IRP{},
-		t: t, k: k, flags: o.Flags, indent: o.Indent, start: name(t.Win32StartAddress),
+		t: t, k: k, flags: o.Flags, indent: o.Indent, brief: o.Brief, start: name(t.Win32StartAddress),
 	}
 	if o.InterpretedFrom != 0 {
 		from := report.Addr(o.InterpretedFrom)
@@ -213,11 +215,15 @@ func waitMode(m uint8) string {
 func (r *Thread) setLists(t *thread.Thread) {
 	for _, w := range t.WaitObjects {
 		o := WaitObject{Address: report.Addr(w.Address), Type: w.Type}
+		detail := ""
 		switch w.Type {
 		case "Semaphore":
-			o.Detail = fmt.Sprintf("Limit %#x", w.Limit)
+			detail = fmt.Sprintf("Limit %#x", w.Limit)
 		case "Mutant":
-			o.Detail = fmt.Sprintf("owning thread %x", uint64(w.Owner))
+			detail = fmt.Sprintf("owning thread %x", uint64(w.Owner))
+		}
+		if detail != "" {
+			o.Detail = &detail
 		}
 		if w.Err != nil {
 			r.Missing.Set("wait_objects", w.Err)
@@ -252,15 +258,16 @@ func Frames(stack *unwind.Stack) []Frame {
 	list := []Frame{}
 	for i := range stack.Frames {
 		f := &stack.Frames[i]
+		name := f.Name.Plain()
 		n := Frame{
 			ChildSP: report.Addr(f.ChildSP), ReturnAddress: report.Addr(f.ReturnAddress), How: f.How.String(),
-			Offset: f.Name.Offset, site: f.Name.String(), scan: f.How == unwind.HowScan,
+			Offset: name.Offset, site: name.String(), scan: f.How == unwind.HowScan,
 		}
-		if f.Name.Module != nil {
-			n.Module = &f.Name.Module.Name
+		if name.Module != nil {
+			n.Module = &name.Module.Name
 		}
-		if f.Name.Function != "" {
-			n.Function = &f.Name.Function
+		if name.Function != "" {
+			n.Function = &name.Function
 		}
 		if n.site == "" {
 			n.site = fmt.Sprintf("0x%s", report.Addr(f.RIP).Tick())

@@ -47,14 +47,10 @@ func (r *Thread) WriteText(p *report.Printer) {
 	if r.flags&FlagStack == 0 {
 		return
 	}
-	fields := in
-	if r.indent > 5 {
-		fields = in + "    "
-	}
-	r.writeOwner(p, fields)
-	r.writeTimes(p, fields)
-	r.writePlace(p, fields)
-	r.writeStack(p, fields)
+	r.writeOwner(p, in)
+	r.writeTimes(p, in)
+	r.writePlace(p, in)
+	r.writeStack(p, in)
 }
 
 // stateText is the end of the header line.
@@ -69,6 +65,9 @@ func (r *Thread) stateText() string {
 		word := "WAIT"
 		if r.t.State == thread.GateWait {
 			word = "GATEWAIT"
+		}
+		if r.brief {
+			return word
 		}
 		alert := "Non-Alertable"
 		if r.t.Alertable {
