@@ -10,7 +10,6 @@ import (
 	"gokd/commands/show"
 	"gokd/model/mem"
 	"gokd/model/process"
-	"gokd/model/thread"
 )
 
 // Commands lists the group.
@@ -21,7 +20,7 @@ var processCommand = &cmd.Command{
 	Summary: "list processes, or show one, with its threads",
 	Args: []cmd.Arg{
 		{Name: "Process", Kind: cmd.KindAddr, Optional: true, Doc: "0: all; process object or process id; -1 or none: the current process"},
-		{Name: "Flags", Kind: cmd.KindFlags, Optional: true, Doc: "0 the process alone, 2 threads with their waits, 4 threads (with 2: and their stacks), 8 no arguments"},
+		{Name: "Flags", Kind: cmd.KindFlags, Optional: true, Doc: "0 the process alone, 2 threads with their waits, 4 threads (with 2: and their stacks), 8 no arguments; default f for a process that is named, else 3"},
 		{Name: "ImageName", Kind: cmd.KindWord, Optional: true, Doc: "only processes of this image, after Process 0"},
 	},
 	Needs: cmd.NeedKernel,
@@ -39,7 +38,11 @@ const maxPID = 1 << 31
 func runProcess(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
 	which := in.Addr("Process")
 	all := in.Has("Process") && which == 0
+	// kd's own defaults: much for a process that is named, else little.
 	flags := in.Uint("Flags", 0x3)
+	if !in.Has("Flags") && which != 0 && which != ^mem.VA(0) {
+		flags = 0xf
+	}
 	switch {
 	case all:
 		return list(ctx, s, in.Text("ImageName"), flags, out)
@@ -82,6 +85,8 @@ func current(s *cmd.Session) (mem.VA, error) {
 type Summary struct {
 	Processes int    `json:"processes"`
 	Broken    string `json:"broken,omitempty"`
+
+	image string // the only image wanted
 }
 
 // Type names the record.
@@ -95,8 +100,12 @@ func (r *Summary) SkippedItems() int {
 	return 0
 }
 
-// WriteText says where the list broke, which kd would not.
+// WriteText says where the list broke, and that no process was found, which kd
+// would not.
 func (r *Summary) WriteText(p *report.Printer) {
+	if r.Processes == 0 && r.image != "" {
+		p.Own("No process has the image name %s; the kernel keeps 15 characters of it.\n", r.image)
+	}
 	if r.Broken != "" {
 		p.Own("%s\n", r.Broken)
 	}
@@ -108,7 +117,7 @@ func list(ctx context.Context, s *cmd.Session, image string, flags uint64, out r
 			return err
 		}
 	}
-	var sum Summary
+	sum := Summary{image: image}
 	walk := process.All(ctx, s.Kernel)
 	if image != "" {
 		walk = process.Find(ctx, s.Kernel, 0, image)
@@ -140,38 +149,9 @@ func notHere(s *cmd.Session, why string) string {
 	return why
 }
 
-// threadFlags are the bits of Flags that ask for threads.
-const threadFlags = show.FlagWait | show.FlagStack
-
 func one(ctx context.Context, s *cmd.Session, p process.Process, flags uint64, out report.Sink) error {
 	if err := out.Emit(show.NewProcess(s.Kernel, p)); err != nil || flags&threadFlags == 0 {
 		return err
 	}
-	n := 0
-	for at, err := range thread.OfProcess(ctx, s.Kernel, p.Address) {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err != nil {
-			if err := out.Emit(report.Notef("%v", err)); err != nil {
-				return err
-			}
-			continue
-		}
-		r, err := show.ThreadAt(ctx, s.Kernel, at, show.Options{Flags: flags, Indent: 8})
-		if err != nil {
-			if err := out.Emit(report.Notef("thread %s: %v", at, err)); err != nil {
-				return err
-			}
-			continue
-		}
-		n++
-		if err := out.Emit(r); err != nil {
-			return err
-		}
-	}
-	if n == 0 {
-		return out.Emit(report.Text("No active threads\n\n"))
-	}
-	return nil
+	return showThreads(ctx, s, p, flags, out)
 }
