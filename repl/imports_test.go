@@ -18,7 +18,9 @@ import (
 // line here. Tests are exempt.
 var mayImport = map[string]string{
 	".":    "repl",
-	"repl": "commands commands/cmd commands/masm commands/report commands/session dumpfmt dumpfmt/snapshot model model/types golang.org/x/sys golang.org/x/term github.com/pkg/term",
+	"repl": "repl/source commands commands/cmd commands/masm commands/report commands/session dumpfmt dumpfmt/snapshot model model/types golang.org/x/sys golang.org/x/term github.com/pkg/term",
+
+	"repl/source": "dumpfmt model",
 
 	"commands":         "commands/cmd commands/session commands/memory commands/symbol commands/process commands/thread commands/lock commands/pool commands/lesson",
 	"commands/cmd":     "commands/report model model/mem model/types",
@@ -44,13 +46,15 @@ var mayImport = map[string]string{
 	"model/pool":      walker,
 	"model/ident":     walker + " model/process model/thread model/resource model/pool",
 	"model/diagnose":  walker + " model/process model/thread model/resource model/pool model/ident",
-	"model/modeltest": "model model/mem model/types", // builders for tests
+	"model/modeltest": "model model/mem model/types dumpfmt dumpfmt/dumptest/shared repl/source", // for tests only
 
 	"model/types/internal/genlayout": "model/types", // run by hand, makes embedded tables
 
 	"dumpfmt":          "model/mem github.com/edsrzf/mmap-go golang.org/x/sys",
 	"dumpfmt/snapshot": "dumpfmt model/mem model/types go.yaml.in/yaml/v3",
 	"dumpfmt/dumptest": "",
+
+	"dumpfmt/dumptest/shared": "github.com/ulikunitz/xz", // for tests only
 }
 
 const (
