@@ -1,5 +1,6 @@
 // Package modeltest makes small machines for tests: structures laid out for a
-// build in memory of a few pages, opened through model.Load like any dump.
+// build in memory of a few pages, opened through model.Load like any dump. It
+// also opens the kernels of dump files.
 //
 // It writes fields by the embedded layouts and knows no rule of the walkers.
 package modeltest
