@@ -189,6 +189,9 @@ func (e *UnknownError) Error() string {
 	if strings.HasPrefix(word, "!") {
 		msg = "No export " + word[1:] + " found"
 	}
+	if hint := instead(word); hint != "" {
+		return msg + "; " + hint
+	}
 	if len(e.Similar) > 0 {
 		msg += "; did you mean " + strings.Join(e.Similar, ", ") + "?"
 	}
