@@ -23,6 +23,9 @@ func (k *Kernel) identifyByAddresses() {
 	if at := k.Source.DebugData; at > k.Base {
 		want["KdDebuggerDataBlock"] = uint32(at - k.Base)
 	}
+	if len(want) < minFingerprint {
+		return // no kernel can agree
+	}
 	var found []types.ImageID
 	for _, id := range types.Kernels() {
 		_, g, ok := types.EmbeddedByGUID(id.GUID, id.Age)
