@@ -4,12 +4,14 @@ package lock
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
 	"gokd/commands/cmd"
 	"gokd/commands/report"
 	"gokd/commands/show"
+	"gokd/model"
 	"gokd/model/diagnose"
 	"gokd/model/mem"
 	"gokd/model/resource"
@@ -126,6 +128,9 @@ func runLocks(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink)
 }
 
 func (l *locksRun) one(ctx context.Context, at mem.VA) error {
+	if head, err := l.s.Kernel.Global("ExpSystemResourcesList"); err == nil && head == at {
+		return fmt.Errorf("%s is the head of the list of resources, no resource; !locks alone walks it", at)
+	}
 	r, err := resource.At(ctx, l.s.Kernel, at)
 	if r == nil {
 		return fmt.Errorf("resource at %s: %w", at, err)
@@ -138,11 +143,22 @@ func (l *locksRun) one(ctx context.Context, at mem.VA) error {
 		return err
 	}
 	if err != nil {
-		if err := l.own(report.Notef("%v", err)); err != nil {
+		if err := l.own(report.Notef("%v; the lines above are what its bytes would mean as one.", err)); err != nil {
 			return err
 		}
 	}
 	return l.out.Emit(&l.sum)
+}
+
+// unread says why the list of resources can't be walked at all.
+func unread(err error) error {
+	if walk, ok := errors.AsType[*model.WalkError](err); ok {
+		err = walk.Err
+	}
+	if errors.Is(err, mem.ErrNotCaptured) {
+		return fmt.Errorf("the list of resources is not in this dump: %w", err)
+	}
+	return fmt.Errorf("the list of resources can't be read: %w", err)
 }
 
 func (l *locksRun) all(ctx context.Context) error {
@@ -153,7 +169,7 @@ func (l *locksRun) all(ctx context.Context) error {
 		}
 		if err != nil {
 			if !started {
-				return fmt.Errorf("the list of resources is not in this dump: %w", err)
+				return unread(err)
 			}
 			l.sum.Broken = err.Error()
 			continue
