@@ -3,79 +3,28 @@ package dumpfmt_test
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
-	"io"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/ulikunitz/xz"
 
 	"gokd/dumpfmt"
+	"gokd/dumpfmt/dumptest/shared"
 	"gokd/model/mem"
 )
-
-// shared gives the path of a shared test file, or skips the test: the dumps are
-// too big to lie in the project. $GOKD_SHARED names the folder; by default it
-// stands beside the module.
-func shared(t *testing.T, elem ...string) string {
-	t.Helper()
-	dir := os.Getenv("GOKD_SHARED")
-	if dir == "" {
-		root, err := os.Getwd()
-		for err == nil {
-			if _, no := os.Stat(filepath.Join(root, "go.mod")); no == nil {
-				break
-			}
-			if root == filepath.Dir(root) {
-				t.Fatal("no go.mod above the test")
-			}
-			root = filepath.Dir(root)
-		}
-		dir = filepath.Join(root, "..", "shared")
-	}
-	path := filepath.Join(append([]string{dir}, elem...)...)
-	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("GOKD_REQUIRE_SHARED") == "1" {
-			t.Fatalf("shared file: %v", err)
-		}
-		t.Skipf("no shared test data: %v", err)
-	}
-	return path
-}
-
-// unpacked gives the contents of a shared .xz file.
-func unpacked(t *testing.T, elem ...string) []byte {
-	t.Helper()
-	f, err := os.Open(shared(t, elem...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	r, err := xz.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
 
 // The real triage dump against the facts that another reader found in it.
 func TestShared_triage(t *testing.T) {
 	t.Parallel()
-	d, err := dumpfmt.OpenFile(shared(t, "dumps", "real", "triage_x64.dmp"))
+	d, err := dumpfmt.OpenFile(shared.Path(t, "dumps/real/triage_x64.dmp"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	text, err := os.ReadFile(shared(t, "dumps", "real", "triage_x64.expected.txt"))
+	text, err := os.ReadFile(shared.Path(t, "dumps/real/triage_x64.expected.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,14 +125,6 @@ type truth struct {
 	} `json:"containers"`
 }
 
-func readTruth(t *testing.T, elem ...string) (v truth) {
-	t.Helper()
-	if err := json.Unmarshal(unpacked(t, elem...), &v); err != nil {
-		t.Fatal(err)
-	}
-	return v
-}
-
 func hex(t *testing.T, s string) uint64 {
 	t.Helper()
 	v, err := strconv.ParseUint(s, 0, 64)
@@ -196,12 +137,13 @@ func hex(t *testing.T, s string) uint64 {
 // One machine in three containers: the facts are the truth's, the pages agree.
 func TestShared_sameMachine(t *testing.T) {
 	t.Parallel()
-	want := readTruth(t, "dumps", "x64", "win7seed.truth.json.xz")
+	var want truth
+	shared.JSON(t, shared.Path(t, "dumps/x64/win7seed.truth.json.xz"), &want)
 	dumps := make(map[string]*dumpfmt.Dump)
 	for kind, format := range map[string]string{
 		"full": "64-bit full dump", "bitmap": "64-bit full bitmap dump", "kernel": "64-bit kernel bitmap dump",
 	} {
-		d := open(t, unpacked(t, "dumps", "x64", "win7seed."+kind+".dmp.xz"))
+		d := open(t, shared.Unpacked(t, shared.Path(t, "dumps/x64/win7seed."+kind+".dmp.xz")))
 		dumps[kind] = d
 		wantWarning(t, d, "")
 		got := []uint64{uint64(d.DTB), uint64(d.LoadedModules), uint64(d.ActiveProcs), uint64(d.DebugData), uint64(d.Processors), d.SystemTime}
@@ -237,7 +179,7 @@ func checkDamaged(t *testing.T, whole *dumpfmt.Dump) {
 		{"bad-lying-bitmap.kernel", "bitmap size at file offset 0x2030", 1922, 1922},
 		{"bad-truncated.full", "4097 of 10239 pages are missing", 10239, 6142},
 	} {
-		d := open(t, unpacked(t, "dumps", "damaged", test.name+".dmp.xz"))
+		d := open(t, shared.Unpacked(t, shared.Path(t, "dumps/damaged", test.name+".dmp.xz")))
 		wantWarning(t, d, test.warning)
 		if d.PagesExpected != test.pages || d.PagesPresent != test.present {
 			t.Errorf("%s: %d of %d pages, want %d of %d", test.name, d.PagesPresent, d.PagesExpected, test.present, test.pages)

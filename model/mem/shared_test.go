@@ -1,74 +1,16 @@
 package mem_test
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"strconv"
 	"testing"
 
-	"github.com/ulikunitz/xz"
-
-	"gokd/dumpfmt"
-	"gokd/model"
+	"gokd/dumpfmt/dumptest/shared"
 	"gokd/model/mem"
+	"gokd/model/modeltest"
 )
-
-// shared gives the path of a shared test file, or skips the test: the dumps are
-// too big to lie in the project. $GOKD_SHARED names the folder; by default it
-// stands beside the module.
-func shared(t *testing.T, elem ...string) string {
-	t.Helper()
-	dir := os.Getenv("GOKD_SHARED")
-	if dir == "" {
-		root, err := os.Getwd()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for {
-			if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
-				break
-			}
-			if root == filepath.Dir(root) {
-				t.Fatal("no go.mod above the test")
-			}
-			root = filepath.Dir(root)
-		}
-		dir = filepath.Join(root, "..", "shared")
-	}
-	path := filepath.Join(append([]string{dir}, elem...)...)
-	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("GOKD_REQUIRE_SHARED") == "1" {
-			t.Fatalf("shared file: %v", err)
-		}
-		t.Skipf("no shared test data: %v", err)
-	}
-	return path
-}
-
-// unpacked gives the contents of a shared .xz file.
-func unpacked(t *testing.T, elem ...string) []byte {
-	t.Helper()
-	f, err := os.Open(shared(t, elem...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	r, err := xz.NewReader(bufio.NewReader(f)) // it reads byte by byte
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
 
 // number is an address that the truth files write as "0x..".
 type number uint64
@@ -104,10 +46,8 @@ func TestShared_entries(t *testing.T) {
 					}
 				}
 			}
-			if err := json.Unmarshal(unpacked(t, "dumps", "x64", c.truth+".truth.json.xz"), &truth); err != nil {
-				t.Fatal(err)
-			}
-			s := space(t, unpacked(t, "dumps", "x64", c.dump+".dmp.xz"))
+			shared.JSON(t, shared.Path(t, "dumps/x64", c.truth+".truth.json.xz"), &truth)
+			s := modeltest.OpenDump(t, shared.Path(t, "dumps/x64", c.dump+".dmp.xz")).Space
 			want := truth.Scenarios.PTE
 			if want.Pagefile == 0 || want.TransitionText == "" {
 				t.Fatal("the truth file has no such pages")
@@ -134,23 +74,6 @@ func TestShared_entries(t *testing.T) {
 			leaves(t, s, mem.VA(want.Pagefile).Page()&^0x1fffff)
 		})
 	}
-}
-
-// space gives the kernel's address space of a dump.
-func space(t *testing.T, data []byte) *mem.Space {
-	t.Helper()
-	d, err := dumpfmt.Open(dumpfmt.NewBytes(data), int64(len(data)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, err := model.Load(context.Background(), model.Source{
-		Machine: d.Machine, Build: d.Build, Physical: d.Physical, DTB: d.DTB, Processors: d.Processors,
-		DebugData: d.DebugData, LoadedModules: d.LoadedModules, ActiveProcs: d.ActiveProcs,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k.Space
 }
 
 // leaves checks that what a walk finds around the scenario's pages is what a

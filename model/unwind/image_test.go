@@ -3,11 +3,11 @@ package unwind
 import (
 	"context"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"gokd/dumpfmt/dumptest/shared"
 	"gokd/model"
 	"gokd/model/mem"
 	"gokd/model/types"
@@ -16,21 +16,14 @@ import (
 // realImages gives the images of real drivers among the shared test files.
 func realImages(t *testing.T) (paths []string) {
 	t.Helper()
-	dir := os.Getenv("GOKD_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared") // beside the module
-	}
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+	err := filepath.WalkDir(shared.Path(t), func(path string, d fs.DirEntry, err error) error {
 		if err == nil && !d.IsDir() && strings.HasSuffix(path, ".sys") {
 			paths = append(paths, path)
 		}
 		return err
 	})
 	if err != nil || len(paths) == 0 {
-		if os.Getenv("GOKD_REQUIRE_SHARED") == "1" {
-			t.Fatalf("no real images: %v", err)
-		}
-		t.Skipf("no real images: %v", err)
+		t.Fatalf("no real images: %v", err)
 	}
 	return paths
 }

@@ -1,112 +1,23 @@
 package unwind_test
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/ulikunitz/xz"
 
-	"gokd/dumpfmt"
+	"gokd/dumpfmt/dumptest/shared"
 	"gokd/model"
 	"gokd/model/mem"
-	"gokd/model/types"
+	"gokd/model/modeltest"
 	"gokd/model/unwind"
 )
-
-// shared gives the path of a shared test file, or skips the test: the dumps are
-// too big to lie in the project. $GOKD_SHARED names the folder; by default it
-// stands beside the module.
-func shared(t *testing.T, elem ...string) string {
-	t.Helper()
-	dir := os.Getenv("GOKD_SHARED")
-	if dir == "" {
-		root, err := os.Getwd()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for {
-			if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
-				break
-			}
-			if root == filepath.Dir(root) {
-				t.Fatal("no go.mod above the test")
-			}
-			root = filepath.Dir(root)
-		}
-		dir = filepath.Join(root, "..", "shared")
-	}
-	path := filepath.Join(append([]string{dir}, elem...)...)
-	if _, err := os.Stat(path); err != nil {
-		if os.Getenv("GOKD_REQUIRE_SHARED") == "1" {
-			t.Fatalf("shared file: %v", err)
-		}
-		t.Skipf("no shared test data: %v", err)
-	}
-	return path
-}
-
-// unpacked gives the contents of a shared .xz file.
-func unpacked(t *testing.T, elem ...string) []byte {
-	t.Helper()
-	f, err := os.Open(shared(t, elem...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	r, err := xz.NewReader(bufio.NewReader(f)) // it reads byte by byte
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return data
-}
-
-// load makes a kernel of a dump's bytes.
-func load(t *testing.T, data []byte, symbols, images string) *model.Kernel {
-	t.Helper()
-	d, err := dumpfmt.Open(dumpfmt.NewBytes(data), int64(len(data)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	src := model.Source{
-		Machine: d.Machine, Build: d.Build, Physical: d.Physical, Virtual: d.Virtual, DTB: d.DTB,
-		DebugData: d.DebugData, LoadedModules: d.LoadedModules, ActiveProcs: d.ActiveProcs, Processors: d.Processors,
-		Crash: model.Crash{Code: d.BugCheck, Args: d.BugCheckArgs, Context: d.Context, DumpType: d.Type},
-	}
-	if symbols != "" {
-		src.Symbols = types.NewPath(symbols)
-	}
-	if images != "" {
-		src.Images = types.NewImagePath(images)
-	}
-	if tr := d.Triage; tr != nil {
-		m := &model.Triage{Prcb: tr.Prcb, Process: tr.Process, Thread: tr.Thread, Place: tr.Memory.Add}
-		for _, d := range tr.Drivers {
-			m.Drivers = append(m.Drivers, model.TriageDriver{
-				Path: d.Name, Base: d.Base, Entry: d.Entry, Size: d.Size, CheckSum: d.CheckSum, Timestamp: d.Timestamp})
-		}
-		src.Crash.Triage = m
-	}
-	k, err := model.Load(context.Background(), src)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return k
-}
 
 type truth struct {
 	Threads []struct {
@@ -214,13 +125,11 @@ func TestShared_stacks(t *testing.T) {
 		t.Run(d.dump, func(t *testing.T) {
 			t.Parallel()
 			var want truth
-			if err := json.Unmarshal(unpacked(t, "dumps", "x64", d.truth+".truth.json.xz"), &want); err != nil {
-				t.Fatal(err)
-			}
-			data := unpacked(t, "dumps", "x64", d.dump+".dmp.xz")
-			symbols := shared(t, "isf") + ";" + shared(t, "dumps", "symbols", d.build)
-			compareStacks(t, load(t, data, symbols, ""), want, true)
-			compareStacks(t, load(t, data, "", ""), want, false)
+			shared.JSON(t, shared.Path(t, "dumps/x64", d.truth+".truth.json.xz"), &want)
+			dump := shared.Path(t, "dumps/x64", d.dump+".dmp.xz")
+			symbols := shared.Path(t, "isf") + ";" + shared.Path(t, "dumps/symbols", d.build)
+			compareStacks(t, modeltest.OpenDump(t, dump, modeltest.Symbols(symbols)), want, true)
+			compareStacks(t, modeltest.OpenDump(t, dump), want, false)
 		})
 	}
 }
@@ -252,10 +161,8 @@ func compareStacks(t *testing.T, k *model.Kernel, want truth, names bool) {
 func TestShared_index(t *testing.T) {
 	t.Parallel()
 	var want truth
-	if err := json.Unmarshal(unpacked(t, "dumps", "x64", "win7seed.truth.json.xz"), &want); err != nil {
-		t.Fatal(err)
-	}
-	k := load(t, unpacked(t, "dumps", "x64", "win7seed.kernel.dmp.xz"), "", "")
+	shared.JSON(t, shared.Path(t, "dumps/x64/win7seed.truth.json.xz"), &want)
+	k := modeltest.OpenDump(t, shared.Path(t, "dumps/x64/win7seed.kernel.dmp.xz"))
 	var all []unwind.Segment
 	for _, th := range want.Threads {
 		segs, err := unwind.Segments(k, mem.VA(th.Address))
@@ -296,14 +203,11 @@ var expectedFrame = regexp.MustCompile(`(?m)^\d+ +(0x[0-9a-f]+) +sp: (0x[0-9a-f]
 // images must be there in that order, with few frames that are not.
 func TestShared_triage(t *testing.T) {
 	t.Parallel()
-	text, err := os.ReadFile(shared(t, "dumps", "real", "triage_x64.expected.txt"))
+	text, err := os.ReadFile(shared.Path(t, "dumps/real/triage_x64.expected.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(shared(t, "dumps", "real", "triage_x64.dmp"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	dump := shared.Path(t, "dumps/real/triage_x64.dmp")
 	var want []row
 	for _, m := range expectedFrame.FindAllStringSubmatch(string(text), -1) {
 		rip, err1 := strconv.ParseUint(m[1], 0, 64)
@@ -322,14 +226,14 @@ func TestShared_triage(t *testing.T) {
 		name, symbols, images string
 		extra                 int
 	}{
-		{"symbols and images", shared(t, "isf"), shared(t, "symstore"), 10},
-		{"symbols", shared(t, "isf"), "", 22},
-		{"images", "", shared(t, "symstore"), 14},
+		{"symbols and images", shared.Path(t, "isf"), shared.Path(t, "symstore"), 10},
+		{"symbols", shared.Path(t, "isf"), "", 22},
+		{"images", "", shared.Path(t, "symstore"), 14},
 		{"neither", "", "", 26},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			k := load(t, data, c.symbols, c.images)
+			k := modeltest.OpenDump(t, dump, modeltest.Symbols(c.symbols), modeltest.Images(c.images))
 			s, err := unwind.Thread(context.Background(), k, k.Processors[k.CrashProcessor()].CurrentThread, unwind.Options{})
 			if err != nil {
 				t.Fatal(err)
