@@ -86,7 +86,8 @@ type Summary struct {
 	Processes int    `json:"processes"`
 	Broken    string `json:"broken,omitempty"`
 
-	image string // the only image wanted
+	image   string // the only image wanted
+	partial int    // of these, processes of which fields are missing
 }
 
 // Type names the record.
@@ -105,6 +106,9 @@ func (r *Summary) SkippedItems() int {
 func (r *Summary) WriteText(p *report.Printer) {
 	if r.Processes == 0 && r.image != "" {
 		p.Own("No process has the image name %s; the kernel keeps 15 characters of it.\n", r.image)
+	}
+	if r.partial > 0 {
+		p.Own("%d of these %d processes could be read only in part (????).\n", r.partial, r.Processes)
 	}
 	if r.Broken != "" {
 		p.Own("%s\n", r.Broken)
@@ -131,6 +135,9 @@ func list(ctx context.Context, s *cmd.Session, image string, flags uint64, out r
 			continue
 		}
 		sum.Processes++
+		if len(p.Gaps) > 0 {
+			sum.partial++
+		}
 		if err := one(ctx, s, p, flags, out); err != nil {
 			return err
 		}

@@ -20,6 +20,7 @@ func TestOwnLines(t *testing.T) {
 	}{
 		{"no such image", &Summary{image: "nosuch.exe"}, "No process has the image name nosuch.exe; the kernel keeps 15 characters of it.\n", 0},
 		{"an image that is found", &Summary{image: "smss.exe", Processes: 1}, "", 0},
+		{"fields missing", &Summary{Processes: 5, partial: 4}, "4 of these 5 processes could be read only in part (????).\n", 0},
 		{"a broken list", &Summary{Processes: 3, Broken: "it broke"}, "it broke\n", 1},
 		{"one thread unread", &Gap{Unread: 1, why: "page not in dump"}, "One thread of this process could not be read: page not in dump.\n\n", 1},
 		{"both lists broken", &Gap{Unread: 4, why: "page not in dump", Broken: []string{"at 1: x", "at 2: y"}},

@@ -2,6 +2,8 @@ package show
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"gokd/commands/report"
@@ -206,7 +208,9 @@ func (r *Thread) writePriority(p *report.Printer, in string) {
 func (r *Thread) writeStack(p *report.Printer, in string) {
 	switch {
 	case r.notRes:
-		p.Printf("%sKernel stack not resident.\n\n", in)
+		p.Printf("%sKernel stack not resident.\n", in)
+		r.writeMissing(p, in)
+		p.Printf("\n")
 		return
 	case len(r.Frames) > 0:
 		WriteFrames(p, in, r.Frames, r.flags&FlagNoArgs == 0)
@@ -217,7 +221,23 @@ func (r *Thread) writeStack(p *report.Printer, in string) {
 	if r.StackError != "" {
 		p.Own("%s(the stack ends here: %s)\n", in, r.StackError)
 	}
+	r.writeMissing(p, in)
 	p.Printf("\n")
+}
+
+// writeMissing says why question marks stand where a value should: the fields,
+// by reason.
+func (r *Thread) writeMissing(p *report.Printer, in string) {
+	fields := map[string][]string{}
+	for _, f := range slices.Sorted(maps.Keys(r.Missing)) {
+		if f != "frames" { // of which the line before tells
+			why := r.Missing[f]
+			fields[why] = append(fields[why], strings.ReplaceAll(strings.TrimSuffix(f, "_ms"), "_", " "))
+		}
+	}
+	for _, why := range slices.Sorted(maps.Keys(fields)) {
+		p.Own("%s(unknown: %s: %s)\n", in, strings.Join(fields[why], ", "), why)
+	}
 }
 
 // WriteFrames writes a stack with kd's columns.
