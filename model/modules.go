@@ -123,19 +123,36 @@ func (m *Module) findSymbols(ctx context.Context) (types.Symbols, error) {
 			why = err
 		}
 	}
-	if h, err := m.Header(); err == nil {
-		e, err := types.ParseExports(m.k.imageReader(m.Base), h)
-		if err == nil && e.Len() > 0 {
-			if m.k.Modules.exports.Add(int64(e.Memory())) > maxExports {
-				return nil, fmt.Errorf("exports of %s: %w", m.Image, errExports)
-			}
-			return e, nil
-		}
+	switch e, err := m.exports(); {
+	case err == nil:
+		return e, nil
+	case errors.Is(err, errExports):
+		why = err
 	}
 	if m.Base == m.k.Base && m.k.globals != nil {
 		return m.k.globals, nil
 	}
 	return nil, why
+}
+
+// exports reads the image's export table. An image without a name is an error.
+func (m *Module) exports() (*types.Exports, error) {
+	spent := &m.k.Modules.exports
+	if spent.Load() > maxExports {
+		return nil, fmt.Errorf("exports of %s: %w", m.Image, errExports)
+	}
+	h, err := m.Header()
+	if err != nil {
+		return nil, err
+	}
+	e, err := types.ParseExports(m.k.imageReader(m.Base), h)
+	if e != nil {
+		spent.Add(int64(e.Cost()))
+	}
+	if err == nil && e.Len() == 0 {
+		err = types.ErrNoExports
+	}
+	return e, err
 }
 
 // Modules is the list of loaded images, findable by address.
@@ -144,10 +161,10 @@ type Modules struct {
 	sorted []*Module // by base
 	Err    error     // why the list ends early; nil where it is whole
 
-	exports atomic.Int64 // memory that export tables take, in bytes
+	exports atomic.Int64 // cost of the export tables read, in bytes of memory
 }
 
-// maxExports bounds that memory. The export tables of all images of a real
+// maxExports bounds that cost. The export tables of all images of a real
 // machine have a few megabytes.
 const maxExports = 48 << 20
 

@@ -38,6 +38,7 @@ type exportDirectory struct {
 // ParseExports reads the export table of an image as mapped in memory, whose
 // headers ParseImage has read. A table that is partly missing gives the names
 // that can be read; an error says that none can, ErrNoExports that there are none.
+// A table of which no name can be read is returned with its error, empty.
 func ParseExports(r RVAReader, im *Image) (*Exports, error) {
 	dir, ok := im.Directory(DirExport)
 	if !ok {
@@ -76,12 +77,16 @@ func ParseExports(r RVAReader, im *Image) (*Exports, error) {
 			names, rvas = append(names, name), append(rvas, rva)
 		}
 	}
-	if len(names) == 0 && e.Skipped > 0 {
-		return nil, fmt.Errorf("export directory at RVA %#x: none of %d names can be read", dir.RVA, e.Skipped)
-	}
 	e.Names = NewNames("export", names, rvas)
+	if len(names) == 0 && e.Skipped > 0 {
+		return e, fmt.Errorf("export directory at RVA %#x: none of %d names can be read", dir.RVA, e.Skipped)
+	}
 	return e, nil
 }
+
+// Cost is a measure of what the table took to read and takes to keep, in bytes
+// of memory: many images may lie over the same large table.
+func (e *Exports) Cost() int { return e.Memory() + 24*(e.Skipped+e.Forwarded) }
 
 // export reads the name with index i and the address of its function.
 func (t *exportDirectory) export(c *pages, i uint32) (string, uint32, error) {

@@ -35,8 +35,7 @@ func NewNames(describe string, names []string, rvas []uint32) *Names {
 
 // Memory gives about how many bytes the table keeps in memory.
 func (t *Names) Memory() int {
-	const perName = 16 + 4 + 4 // the string's header, its address, its place in byRVA
-	n := len(t.names) * perName
+	n := 16*cap(t.names) + 4*cap(t.rvas) + 4*cap(t.byRVA)
 	for _, name := range t.names {
 		n += len(name)
 	}
