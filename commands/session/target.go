@@ -206,10 +206,15 @@ func (t *Target) setProduct(k *model.Kernel) {
 const maxLab = 128
 
 func (t *Target) setLab(k *model.Kernel) {
-	at, err := k.Global("NtBuildLab")
-	if err != nil {
-		t.Missing.Set("build_lab", err)
-		return
+	// The debugger data block names the long form of the string, NtBuildLabEx,
+	// where the kernel has one; the symbol of that name is the short one.
+	at, ok := k.Debug.Global("NtBuildLab")
+	if !ok {
+		var err error
+		if at, err = k.Global("NtBuildLab"); err != nil {
+			t.Missing.Set("build_lab", err)
+			return
+		}
 	}
 	lab, err := narrowString(k, at, maxLab)
 	if err != nil {
