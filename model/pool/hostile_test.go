@@ -12,8 +12,10 @@ import (
 	"testing"
 
 	"gokd/dumpfmt"
+	"gokd/dumpfmt/dumptest/shared"
 	"gokd/model"
 	"gokd/model/mem"
+	"gokd/model/modeltest"
 )
 
 // fakeMemory is physical memory made of whole pages.
@@ -113,6 +115,9 @@ func TestScan_endlessTables(t *testing.T) {
 	})
 	if !errors.Is(err, ErrLimit) || pages.Load() > 3<<19 {
 		t.Errorf("%d pages, %v; summary %+v", pages.Load(), err, sum)
+	}
+	if n := uint64(pages.Load()); sum.PagesScanned != n {
+		t.Errorf("%d pages counted, the visitor saw %d", sum.PagesScanned, n)
 	}
 }
 
@@ -227,20 +232,13 @@ func TestBlocks_fault(t *testing.T) {
 // TestScan_shrunkFile cuts a mapped dump while it is open.
 func TestScan_shrunkFile(t *testing.T) {
 	t.Parallel()
-	whole, err := os.ReadFile(unpack(t, "dumps/x64/win7.kernel.dmp.xz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := t.TempDir() + "/cut.dmp"
-	if err := os.WriteFile(file, whole, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := shared.Dump(t, shared.Path(t, "dumps/x64/win7.kernel.dmp.xz"))
 	d, err := dumpfmt.OpenFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	k := load(t, file, d)
+	k := modeltest.Load(t, d)
 	p, err := Open(k)
 	if err != nil {
 		t.Fatal(err)
@@ -410,14 +408,14 @@ func (m patched) ReadPhysical(p []byte, at mem.PA) (int, error) {
 // TestBlocks_cached puts two blocks on a processor's lookaside list.
 func TestBlocks_cached(t *testing.T) {
 	t.Parallel()
-	d, err := dumpfmt.OpenFile(unpack(t, "dumps/x64/win7.kernel.dmp.xz"))
+	d, err := dumpfmt.OpenFile(shared.Dump(t, shared.Path(t, "dumps/x64/win7.kernel.dmp.xz")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer d.Close()
 	m := patched{d.Physical, map[mem.PA]byte{}}
 	d.Physical = m
-	k := load(t, "patched", d)
+	k := modeltest.Load(t, d)
 	poke := func(at mem.VA, v uint64) {
 		tr, err := k.Space.Translate(at)
 		if err != nil {

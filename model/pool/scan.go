@@ -134,6 +134,15 @@ func (s *scanner) walk(ctx context.Context, r Range, skip []span) error {
 	for range 2 {
 		more = more && err == nil && s.flush()
 	}
+	// A walk that ends early leaves a window at work. What a visitor has seen of
+	// it counts.
+	if !more {
+		s.stop.Store(true)
+	}
+	s.busy.done.Wait()
+	if s.visit != nil {
+		s.settle(s.busy)
+	}
 	if err == nil {
 		err = s.failure()
 	}
