@@ -9,6 +9,7 @@ import (
 
 	"gokd/dumpfmt"
 	"gokd/model"
+	"gokd/model/modeltest"
 )
 
 // bigDump opens the dump of 1 GB of carved pool. It is too large to be unpacked
@@ -28,7 +29,7 @@ func bigDump(tb testing.TB) (*model.Kernel, uint64) {
 			tb.Error(err)
 		}
 	})
-	return load(tb, file, d), uint64(d.Size)
+	return modeltest.Load(tb, d), uint64(d.Size)
 }
 
 func pattern(tb testing.TB, text string) Pattern {

@@ -10,19 +10,66 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"gokd/dumpfmt/dumptest/shared"
 	"gokd/model"
 	"gokd/model/mem"
+	"gokd/model/modeltest"
 )
 
-// Dumps whose every pool block is listed.
-var pagePools = []struct{ name, file, symbols string }{
-	{"x64/win7", "x64/win7.kernel.dmp.xz", ""},
-	{"x64/win7seed", "x64/win7seed.kernel.dmp.xz", "dumps/symbols/win7seed"},
-	{"x64/win7seed", "x64/win7seed.full.dmp.xz", "dumps/symbols/win7seed"},
-	{"x64/win7seed", "x64/win7seed.bitmap.dmp.xz", "dumps/symbols/win7seed"},
-	{"x64/win81", "x64/win81.full.dmp.xz", ""},
-	{"x64/w10_1607", "x64/w10_1607.kernel.dmp.xz", ""},
-	{"damaged/evil-names", "damaged/evil-names.kernel.dmp.xz", ""},
+// truthDumps are the dumps with known pools, with what each is held against.
+// Those with pages have every block listed; those without are of segment heaps,
+// or of a series whose blocks nobody listed.
+var truthDumps = append([]truthDump{
+	{truth: "x64/win7", file: "x64/win7.kernel", pages: true, large: true},
+	{truth: "x64/win7seed", file: "x64/win7seed.kernel", symbols: "win7seed", pages: true, large: true},
+	{truth: "x64/win7seed", file: "x64/win7seed.full", symbols: "win7seed", pages: true, large: true},
+	{truth: "x64/win7seed", file: "x64/win7seed.bitmap", symbols: "win7seed", pages: true, large: true},
+	{truth: "x64/win81", file: "x64/win81.full", pages: true, large: true},
+	{truth: "x64/w10_1607", file: "x64/w10_1607.kernel", pages: true, large: true},
+	{truth: "damaged/evil-names", file: "damaged/evil-names.kernel", pages: true, large: true},
+	{truth: "x64/w10_19041", file: "x64/w10_19041.full", large: true},
+	{truth: "x64/w10_19041-encoded", file: "x64/w10_19041-encoded.kernel"},
+}, series()...)
+
+type truthDump struct {
+	truth, file string
+	symbols     string // the folder of its kernel's table; none: embedded layouts do
+	pages       bool
+	large       bool
+}
+
+func series() (all []truthDump) {
+	for i := 1; i <= 6; i++ {
+		for _, n := range []string{"leak", "load"} {
+			name := fmt.Sprintf("series/%s-%d", n, i)
+			all = append(all, truthDump{truth: name, file: name + ".kernel"})
+		}
+	}
+	return all
+}
+
+// TestTruth opens each dump once for all that is known of it.
+func TestTruth(t *testing.T) {
+	t.Parallel()
+	for _, d := range truthDumps {
+		t.Run(d.file, func(t *testing.T) {
+			t.Parallel()
+			symbols := ""
+			if d.symbols != "" {
+				symbols = shared.Path(t, "dumps/symbols", d.symbols)
+			}
+			k := modeltest.OpenDump(t, shared.Path(t, "dumps", d.file+".dmp.xz"), modeltest.Symbols(symbols))
+			want := readTruth(t, d.truth)
+			t.Run("usages", func(t *testing.T) { compareUsages(t, k, want) })
+			if d.large {
+				t.Run("large", func(t *testing.T) { compareLarge(t, k, want) })
+			}
+			if d.pages {
+				t.Run("blocks", func(t *testing.T) { compareBlocks(t, k, readBlocks(t, d.truth)) })
+				t.Run("trackers", func(t *testing.T) { compareTrackers(t, k) })
+			}
+		})
+	}
 }
 
 func hexVA(v mem.VA) string { return fmt.Sprintf("%#x", uint64(v)) }
@@ -35,31 +82,20 @@ func storedTag(b Block) string {
 	return hex.EncodeToString(t[:])
 }
 
-func TestBlocks_equalTruth(t *testing.T) {
-	t.Parallel()
-	for _, c := range pagePools {
-		t.Run(c.file, func(t *testing.T) {
-			t.Parallel()
-			var symbols []string
-			if c.symbols != "" {
-				symbols = append(symbols, c.symbols)
-			}
-			k := loadShared(t, "dumps/"+c.file, symbols...)
-			p, err := Open(k)
-			if err != nil {
-				t.Fatal(err)
-			}
-			want := readBlocks(t, "dumps/"+c.name)
-			slices.SortFunc(want, func(a, b truthBlock) int { return cmp.Compare(a.address, b.address) })
-			var got []truthBlock
-			for _, kind := range []Kind{Nonpaged, Paged} {
-				got = append(got, smallBlocks(t, p, kind)...)
-			}
-			slices.SortFunc(got, func(a, b truthBlock) int { return cmp.Compare(a.address, b.address) })
-			if d := gocmp.Diff(want, got, gocmp.AllowUnexported(truthBlock{})); d != "" {
-				t.Errorf("blocks (-want +got):\n%s", cut(d))
-			}
-		})
+func compareBlocks(t *testing.T, k *model.Kernel, want []truthBlock) {
+	t.Helper()
+	p, err := Open(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.SortFunc(want, func(a, b truthBlock) int { return cmp.Compare(a.address, b.address) })
+	var got []truthBlock
+	for _, kind := range []Kind{Nonpaged, Paged} {
+		got = append(got, smallBlocks(t, p, kind)...)
+	}
+	slices.SortFunc(got, func(a, b truthBlock) int { return cmp.Compare(a.address, b.address) })
+	if d := gocmp.Diff(want, got, gocmp.AllowUnexported(truthBlock{})); d != "" {
+		t.Errorf("blocks (-want +got):\n%s", cut(d))
 	}
 }
 
@@ -97,95 +133,63 @@ func smallBlocks(t *testing.T, p *Pool, kind Kind) []truthBlock {
 	return list
 }
 
-func TestLarge_equalTruth(t *testing.T) {
-	t.Parallel()
-	files := append(slices.Clone(pagePools), struct{ name, file, symbols string }{"x64/w10_19041", "x64/w10_19041.full.dmp.xz", ""})
-	for _, c := range files {
-		t.Run(c.file, func(t *testing.T) {
-			t.Parallel()
-			var symbols []string
-			if c.symbols != "" {
-				symbols = append(symbols, c.symbols)
+func compareLarge(t *testing.T, k *model.Kernel, truth truth) {
+	t.Helper()
+	var want, got []string
+	for _, b := range truth.Pool.Big {
+		if !b.Free {
+			want = append(want, fmt.Sprintf("%s %s %s %d", b.VA, b.Tag, b.Pool, b.Bytes))
+		}
+	}
+	for _, kind := range []Kind{Nonpaged, Paged} {
+		for b, err := range Blocks(t.Context(), k, kind, Pattern{}) {
+			if err != nil {
+				t.Fatal(err)
 			}
-			k := loadShared(t, "dumps/"+c.file, symbols...)
-			var want, got []string
-			for _, b := range readTruth(t, "dumps/"+c.name).Pool.Big {
-				if !b.Free {
-					want = append(want, fmt.Sprintf("%s %s %s %d", b.VA, b.Tag, b.Pool, b.Bytes))
-				}
+			if b.Large {
+				got = append(got, fmt.Sprintf("%#x %s %s %d", uint64(b.Body), b.Tag, kind, b.Size))
 			}
-			for _, kind := range []Kind{Nonpaged, Paged} {
-				for b, err := range Blocks(t.Context(), k, kind, Pattern{}) {
-					if err != nil {
-						t.Fatal(err)
-					}
-					if b.Large {
-						got = append(got, fmt.Sprintf("%#x %s %s %d", uint64(b.Body), b.Tag, kind, b.Size))
-					}
-				}
-			}
-			slices.Sort(want)
-			slices.Sort(got)
-			if d := gocmp.Diff(want, got); d != "" {
-				t.Errorf("large allocations (-want +got):\n%s", cut(d))
-			}
-		})
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(got)
+	if d := gocmp.Diff(want, got); d != "" {
+		t.Errorf("large allocations (-want +got):\n%s", cut(d))
 	}
 }
 
-func TestUsages_equalTruth(t *testing.T) {
-	t.Parallel()
-	files := []struct{ name, file, symbols string }{
-		{"x64/w10_19041", "x64/w10_19041.full.dmp.xz", ""},
-		{"x64/w10_19041-encoded", "x64/w10_19041-encoded.kernel.dmp.xz", ""},
+func compareUsages(t *testing.T, k *model.Kernel, truth truth) {
+	t.Helper()
+	want, got := map[string]truthTag{}, map[string]truthTag{}
+	for _, x := range truth.Pool.Trackers {
+		want[x.Tag] = x
 	}
-	for i := 1; i <= 6; i++ {
-		for _, n := range []string{"leak", "load"} {
-			name := fmt.Sprintf("series/%s-%d", n, i)
-			files = append(files, struct{ name, file, symbols string }{name, name + ".kernel.dmp.xz", ""})
+	last := Tag{}
+	for u, err := range Usages(t.Context(), k) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) > 0 && last.Compare(u.Tag) >= 0 {
+			t.Errorf("tag %s after %s", u.Tag, last)
+		}
+		last = u.Tag
+		if u.Nonpaged.Live != int64(u.Nonpaged.Allocs-u.Nonpaged.Frees) {
+			t.Errorf("%s: %d live of %+v", u.Tag, u.Nonpaged.Live, u.Nonpaged)
+		}
+		tag := hex.EncodeToString(u.Tag[:])
+		got[tag] = truthTag{
+			tag, u.Nonpaged.Allocs, u.Nonpaged.Frees, u.Nonpaged.Bytes,
+			u.Paged.Allocs, u.Paged.Frees, u.Paged.Bytes,
 		}
 	}
-	for _, c := range append(files, pagePools...) {
-		t.Run(c.file, func(t *testing.T) {
-			t.Parallel()
-			var symbols []string
-			if c.symbols != "" {
-				symbols = append(symbols, c.symbols)
-			}
-			k := loadShared(t, "dumps/"+c.file, symbols...)
-			want := map[string]truthTag{}
-			for _, x := range readTruth(t, "dumps/"+c.name).Pool.Trackers {
-				want[x.Tag] = x
-			}
-			got := map[string]truthTag{}
-			last := Tag{}
-			for u, err := range Usages(t.Context(), k) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				if len(got) > 0 && last.Compare(u.Tag) >= 0 {
-					t.Errorf("tag %s after %s", u.Tag, last)
-				}
-				last = u.Tag
-				if u.Nonpaged.Live != int64(u.Nonpaged.Allocs-u.Nonpaged.Frees) {
-					t.Errorf("%s: %d live of %+v", u.Tag, u.Nonpaged.Live, u.Nonpaged)
-				}
-				tag := hex.EncodeToString(u.Tag[:])
-				got[tag] = truthTag{
-					tag, u.Nonpaged.Allocs, u.Nonpaged.Frees, u.Nonpaged.Bytes,
-					u.Paged.Allocs, u.Paged.Frees, u.Paged.Bytes,
-				}
-			}
-			if d := gocmp.Diff(want, got); d != "" {
-				t.Errorf("tags (-want +got):\n%s", cut(d))
-			}
-		})
+	if d := gocmp.Diff(want, got); d != "" {
+		t.Errorf("tags (-want +got):\n%s", cut(d))
 	}
 }
 
 func TestBlocks_corruptPages(t *testing.T) {
 	t.Parallel()
-	k := loadShared(t, "dumps/damaged/bad-pool-corrupt.kernel.dmp.xz")
+	k := modeltest.OpenDump(t, shared.Path(t, "dumps/damaged/bad-pool-corrupt.kernel.dmp.xz"))
 	p, err := Open(k)
 	if err != nil {
 		t.Fatal(err)
@@ -219,7 +223,7 @@ func TestBlocks_corruptPages(t *testing.T) {
 		t.Errorf("summary %+v", s)
 	}
 	// Every block of the truth is there but those behind a break in its page.
-	for _, b := range readBlocks(t, "dumps/damaged/bad-pool-corrupt") {
+	for _, b := range readBlocks(t, "damaged/bad-pool-corrupt") {
 		if b.pool != "n" {
 			continue
 		}
@@ -235,12 +239,12 @@ func TestBlocks_corruptPages(t *testing.T) {
 
 func TestBlockAt_everyBlock(t *testing.T) {
 	t.Parallel()
-	k := loadShared(t, "dumps/x64/win7.kernel.dmp.xz")
+	k := modeltest.OpenDump(t, shared.Path(t, "dumps/x64/win7.kernel.dmp.xz"))
 	p, err := Open(k)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, want := range readBlocks(t, "dumps/x64/win7") {
+	for i, want := range readBlocks(t, "x64/win7") {
 		if i%17 != 0 {
 			continue
 		}
@@ -257,7 +261,7 @@ func TestBlockAt_everyBlock(t *testing.T) {
 			}
 		}
 	}
-	for _, x := range readTruth(t, "dumps/x64/win7").Pool.Big {
+	for _, x := range readTruth(t, "x64/win7").Pool.Big {
 		var at uint64
 		fmt.Sscanf(x.VA, "0x%x", &at)
 		b, err := p.BlockAt(t.Context(), mem.VA(at+x.Bytes-1))
@@ -278,77 +282,70 @@ func TestBlockAt_everyBlock(t *testing.T) {
 	}
 }
 
-// TestScan_agreesWithTrackers adds up what the walk finds and holds it against
-// the kernel's own counters, also over the dump of 1 GB of pool if it is there.
-func TestScan_agreesWithTrackers(t *testing.T) {
-	t.Parallel()
-	check := func(t *testing.T, k *model.Kernel) {
-		t.Helper()
-		p, err := Open(k)
+// compareTrackers adds up what the walk finds and holds it against the kernel's
+// own counters.
+func compareTrackers(t *testing.T, k *model.Kernel) {
+	t.Helper()
+	p, err := Open(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := map[Tag][2]int64{}
+	for i, kind := range []Kind{Nonpaged, Paged} {
+		q := Query{Kind: kind, Workers: 2}
+		var each [2]map[Tag]int64
+		sum, err := p.Scan(t.Context(), q, func(worker int, page []Block) error {
+			if each[worker] == nil {
+				each[worker] = map[Tag]int64{}
+			}
+			for _, b := range page {
+				if b.State == Allocated {
+					each[worker][b.Tag]++
+				}
+			}
+			return nil
+		})
+		if err != nil || sum.PagesBroken != 0 {
+			t.Fatal(sum, err)
+		}
+		w, err := p.Find(t.Context(), q)
 		if err != nil {
 			t.Fatal(err)
 		}
-		live := map[Tag][2]int64{}
-		for i, kind := range []Kind{Nonpaged, Paged} {
-			q := Query{Kind: kind, Workers: 2}
-			var each [2]map[Tag]int64
-			sum, err := p.Scan(t.Context(), q, func(worker int, page []Block) error {
-				if each[worker] == nil {
-					each[worker] = map[Tag]int64{}
-				}
-				for _, b := range page {
-					if b.State == Allocated {
-						each[worker][b.Tag]++
-					}
-				}
-				return nil
-			})
-			if err != nil || sum.PagesBroken != 0 {
-				t.Fatal(sum, err)
-			}
-			w, err := p.Find(t.Context(), q)
+		for b, err := range w.Large(t.Context()) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for b, err := range w.Large(t.Context()) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				if each[0] == nil {
-					each[0] = map[Tag]int64{}
-				}
-				each[0][b.Tag]++
+			if each[0] == nil {
+				each[0] = map[Tag]int64{}
 			}
-			for _, m := range each {
-				for tag, n := range m {
-					x := live[tag]
-					x[i] += n
-					live[tag] = x
-				}
-			}
+			each[0][b.Tag]++
 		}
-		want := map[Tag][2]int64{}
-		for u, err := range p.Usages(t.Context()) {
-			if err != nil {
-				t.Fatal(err)
+		for _, m := range each {
+			for tag, n := range m {
+				x := live[tag]
+				x[i] += n
+				live[tag] = x
 			}
-			if u.Nonpaged.Live != 0 || u.Paged.Live != 0 {
-				want[u.Tag] = [2]int64{u.Nonpaged.Live, u.Paged.Live}
-			}
-		}
-		if d := gocmp.Diff(want, live); d != "" {
-			t.Errorf("live allocations (-trackers +walk):\n%s", cut(d))
 		}
 	}
-	for _, name := range []string{"win7.kernel", "win81.full", "w10_1607.kernel"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			check(t, loadShared(t, "dumps/x64/"+name+".dmp.xz"))
-		})
+	want := map[Tag][2]int64{}
+	for u, err := range p.Usages(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u.Nonpaged.Live != 0 || u.Paged.Live != 0 {
+			want[u.Tag] = [2]int64{u.Nonpaged.Live, u.Paged.Live}
+		}
 	}
-	t.Run("big", func(t *testing.T) {
-		t.Parallel()
-		k, _ := bigDump(t)
-		check(t, k)
-	})
+	if d := gocmp.Diff(want, live); d != "" {
+		t.Errorf("live allocations (-trackers +walk):\n%s", cut(d))
+	}
+}
+
+// TestScan_big walks the dump of 1 GB of pool if it is there.
+func TestScan_big(t *testing.T) {
+	t.Parallel()
+	k, _ := bigDump(t)
+	compareTrackers(t, k)
 }
