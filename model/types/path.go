@@ -1,9 +1,11 @@
 package types
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -56,16 +58,12 @@ func (p *Path) Resolve(ctx context.Context, id ImageID) (Store, Symbols, error) 
 	if id.Zero() {
 		return nil, nil, fmt.Errorf("symbols of %s: no GUID to look for", clip(id.Name))
 	}
-	pdb := ""
-	if id.PDB != "" {
-		clean, err := CleanName(id.PDB)
-		if err != nil {
-			return nil, nil, fmt.Errorf("symbols of %s: %w", clip(id.Name), err)
-		}
-		pdb = strings.ToLower(clean)
+	names, err := tableNames(id)
+	if err != nil {
+		return nil, nil, err
 	}
-	r := p.answer(fmt.Sprintf("%s/%s-%d", pdb, id.GUID, id.Age))
-	r.once.Do(func() { r.table, r.err = p.search(pdb, id.GUID, id.Age) })
+	r := p.answer(fmt.Sprintf("%s/%s-%d", strings.Join(names, "/"), id.GUID, id.Age))
+	r.once.Do(func() { r.table, r.err = p.search(names, id.GUID, id.Age) })
 	switch {
 	case r.err != nil:
 		return nil, nil, r.err
@@ -73,6 +71,33 @@ func (p *Path) Resolve(ctx context.Context, id ImageID) (Store, Symbols, error) 
 		return nil, r.table, nil
 	}
 	return r.table, r.table, nil
+}
+
+// tableNames gives the names under which a table may lie: the PDB's, and the
+// image's with that ending, for a record whose PDB name can't be trusted. The
+// GUID and age in the table decide whether it is the right one. An image
+// without either is looked for by GUID alone.
+func tableNames(id ImageID) ([]string, error) {
+	var names []string
+	var refused error
+	base := strings.TrimSuffix(id.Name, filepath.Ext(id.Name))
+	for _, name := range []string{id.PDB, base + ".pdb"} {
+		if name == "" || name == ".pdb" {
+			continue
+		}
+		clean, err := CleanName(name)
+		if err != nil {
+			refused = cmp.Or(refused, err)
+			continue
+		}
+		if clean = strings.ToLower(clean); !slices.Contains(names, clean) {
+			names = append(names, clean)
+		}
+	}
+	if len(names) == 0 && refused != nil {
+		return nil, fmt.Errorf("symbols of %s: %w", clip(id.Name), refused)
+	}
+	return names, nil
 }
 
 func (p *Path) answer(key string) *resolved {
@@ -88,10 +113,10 @@ func (p *Path) answer(key string) *resolved {
 
 // search opens the first table that is there, whole and of that identity. A
 // broken one does not hide a good one in a later folder.
-func (p *Path) search(pdb string, g GUID, age uint32) (*ISF, error) {
+func (p *Path) search(names []string, g GUID, age uint32) (*ISF, error) {
 	var broken []error
 	for _, dir := range p.dirs {
-		for _, file := range p.candidates(dir, pdb, g, age) {
+		for _, file := range p.candidates(dir, names, g, age) {
 			t, err := OpenISF(file)
 			if err == nil {
 				err = errors.Join(t.Check(g, age), t.Err())
@@ -106,18 +131,19 @@ func (p *Path) search(pdb string, g GUID, age uint32) (*ISF, error) {
 		return nil, errors.Join(broken...)
 	}
 	what := fmt.Sprintf("%s-%d", g, age)
-	if pdb != "" {
-		what = pdb + "/" + what
+	if len(names) > 0 {
+		what = names[0] + "/" + what
 	}
 	return nil, &NotFoundError{What: "symbol table", Name: what, In: "symbol path " + strings.Join(p.dirs, ";")}
 }
 
-func (p *Path) candidates(dir, pdb string, g GUID, age uint32) []string {
+func (p *Path) candidates(dir string, names []string, g GUID, age uint32) []string {
+	var ways [][]string
+	for _, name := range names {
+		ways = append(ways, []string{name}, []string{"windows", name})
+	}
 	var found []string
-	for _, way := range [][]string{{pdb}, {"windows", pdb}, nil} {
-		if len(way) > 0 && pdb == "" {
-			continue
-		}
+	for _, way := range append(ways, nil) {
 		for _, ending := range []string{".json", ".json.xz", ".json.gz"} {
 			name := fmt.Sprintf("%s-%d%s", g, age, ending)
 			if file, ok := p.folders.find(dir, append(slices.Clone(way), name)...); ok {

@@ -1,0 +1,29 @@
+package types
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestTableNames(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, pdb string
+		want      []string
+		refused   bool
+	}{
+		{"ntoskrnl.exe", "ntkrnlmp.pdb", []string{"ntkrnlmp.pdb", "ntoskrnl.pdb"}, false},
+		{"Ntfs.sys", "ntfs.pdb", []string{"ntfs.pdb"}, false},
+		{"volsnap.sys", `..\..\..\windows\temp\evil.pdb`, []string{"volsnap.pdb"}, false},
+		{"afd.sys", "/etc/passwd", []string{"afd.pdb"}, false},
+		{"a/../b.sys", "../evil.pdb", nil, true},
+		{"my\x1b[31mfault.sys", "myfault.pdb", []string{"myfault.pdb"}, false},
+		{"", "", nil, false},
+	} {
+		got, err := tableNames(ImageID{Name: tt.name, PDB: tt.pdb})
+		if diff := cmp.Diff(tt.want, got); diff != "" || (err != nil) != tt.refused {
+			t.Errorf("%q, %q: error %v (-want +got):\n%s", tt.name, tt.pdb, err, diff)
+		}
+	}
+}
