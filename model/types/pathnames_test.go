@@ -15,9 +15,9 @@ func TestTableNames(t *testing.T) {
 	}{
 		{"ntoskrnl.exe", "ntkrnlmp.pdb", []string{"ntkrnlmp.pdb", "ntoskrnl.pdb"}, false},
 		{"Ntfs.sys", "ntfs.pdb", []string{"ntfs.pdb"}, false},
-		{"volsnap.sys", `..\..\..\windows\temp\evil.pdb`, []string{"volsnap.pdb"}, false},
-		{"afd.sys", "/etc/passwd", []string{"afd.pdb"}, false},
-		{"a/../b.sys", "../evil.pdb", nil, true},
+		{"volsnap.sys", `..\..\..\windows\temp\evil.pdb`, []string{"evil.pdb", "volsnap.pdb"}, false},
+		{"afd.sys", "/etc/passwd", []string{"passwd", "afd.pdb"}, false},
+		{"..", "a\x00b.pdb", nil, true},
 		{"my\x1b[31mfault.sys", "myfault.pdb", []string{"myfault.pdb"}, false},
 		{"", "", nil, false},
 	} {
