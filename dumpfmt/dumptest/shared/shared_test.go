@@ -163,18 +163,18 @@ func TestUnpacked_damaged(t *testing.T) {
 func TestCache(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	c := &cache{max: 100}
+	c := &cache{max: 100 << 10}
 	for i, step := range []struct {
 		name string
 		size int
 		want string
 	}{
-		{"a", 40, "a"},
-		{"b", 40, "a b"},
-		{"a", 40, "b a"},
-		{"c", 40, "a c"},
-		{"large", 101, "large"},
-		{"a", 40, "a"},
+		{"a", 40 << 10, "a"},
+		{"b", 40 << 10, "a b"},
+		{"a", 40 << 10, "b a"},
+		{"c", 40 << 10, "a c"},
+		{"large", 101 << 10, "large"},
+		{"a", 40 << 10, "a"},
 	} {
 		path := filepath.Join(dir, step.name)
 		if err := os.WriteFile(path, make([]byte, step.size), 0o600); err != nil {
@@ -200,16 +200,16 @@ func TestCache(t *testing.T) {
 // TestCache_together has several ask at once for files that do not all fit.
 func TestCache_together(t *testing.T) {
 	t.Parallel()
-	c := &cache{max: 1000}
+	c := &cache{max: 100 << 10}
 	var paths []string
 	for i := range 4 {
-		paths = append(paths, packed(t, fmt.Sprint(i, ".xz"), bytes.Repeat([]byte{byte(i)}, 400)))
+		paths = append(paths, packed(t, fmt.Sprint(i, ".xz"), bytes.Repeat([]byte{byte(i)}, 40<<10)))
 	}
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() {
 			data, err := c.get(paths[i%4])
-			if err != nil || len(data) != 400 || data[0] != byte(i%4) {
+			if err != nil || len(data) != 40<<10 || data[0] != byte(i%4) {
 				t.Errorf("%s: %d bytes, %v", paths[i%4], len(data), err)
 			}
 		})

@@ -33,7 +33,7 @@ type entry struct {
 	once sync.Once
 	data []byte
 	err  error
-	size int // of data; 0 while it is being read. Protected by the cache's mu
+	size int // in memory; 0 while it is being read. Protected by the cache's mu
 }
 
 func (c *cache) get(path string) ([]byte, error) {
@@ -62,7 +62,7 @@ func (c *cache) entry(path string) *entry {
 func (c *cache) done(last *entry) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	last.size = len(last.data)
+	last.size = cap(last.data)
 	total := 0
 	for _, e := range c.list {
 		total += e.size
