@@ -1,11 +1,9 @@
 package pool
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -13,13 +11,14 @@ import (
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
-	"github.com/ulikunitz/xz"
 
 	"gokd/commands/cmd"
 	"gokd/commands/report"
 	"gokd/dumpfmt"
+	"gokd/dumpfmt/dumptest/shared"
 	"gokd/model"
 	"gokd/model/mem"
+	"gokd/model/modeltest"
 	"gokd/model/pool"
 )
 
@@ -30,59 +29,10 @@ func (hexEval) Eval(_ context.Context, expr string) (uint64, error) {
 	return strconv.ParseUint(strings.TrimPrefix(expr, "0x"), 16, 64)
 }
 
-// shared gives a file of the shared folder; the test is skipped where it is
-// absent, unless GOKD_REQUIRE_SHARED says that it must be there.
-func shared(tb testing.TB, name string) string {
-	tb.Helper()
-	dir := os.Getenv("GOKD_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	file := filepath.Join(dir, filepath.FromSlash(name))
-	if _, err := os.Stat(file); err != nil {
-		if os.Getenv("GOKD_REQUIRE_SHARED") == "1" {
-			tb.Fatalf("required: %v", err)
-		}
-		tb.Skipf("no shared dumps: %v", err)
-	}
-	return file
-}
-
-// openShared loads a packed dump of the shared folder.
+// openShared loads a dump of the shared folder.
 func openShared(tb testing.TB, name string) *model.Kernel {
 	tb.Helper()
-	f, err := os.Open(shared(tb, name))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	defer f.Close()
-	var in io.Reader = f
-	if strings.HasSuffix(name, ".xz") {
-		if in, err = xz.NewReader(bufio.NewReader(f)); err != nil {
-			tb.Fatal(err)
-		}
-	}
-	b, err := io.ReadAll(in)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	d, err := dumpfmt.Open(dumpfmt.NewBytes(b), int64(len(b)))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return kernelOf(tb, name, d)
-}
-
-func kernelOf(tb testing.TB, name string, d *dumpfmt.Dump) *model.Kernel {
-	tb.Helper()
-	k, err := model.Load(context.Background(), model.Source{
-		Name: name, Machine: d.Machine, Build: d.Build, Physical: d.Physical, Virtual: d.Virtual, DTB: d.DTB,
-		DebugData: d.DebugData, LoadedModules: d.LoadedModules, ActiveProcs: d.ActiveProcs, Processors: d.Processors,
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return k
+	return modeltest.OpenDump(tb, shared.Path(tb, name))
 }
 
 // session runs commands on a kernel; what they print goes to the buffer.
@@ -405,7 +355,7 @@ func BenchmarkPoolfind(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer d.Close()
-	s, out := session(b, kernelOf(b, file, d), report.Era19041)
+	s, out := session(b, modeltest.Load(b, d), report.Era19041)
 	for _, line := range []string{"!poolused", "!poolfind Leak", "!poolfind *"} {
 		b.Run(line, func(b *testing.B) {
 			b.ReportAllocs()
