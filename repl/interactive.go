@@ -30,9 +30,9 @@ func (p Program) interactive(ctx context.Context, s *cmd.Session, out *writer, o
 	if err := out.Flush(); err != nil {
 		return err
 	}
-	in, done := p.lineReader(s, out, opt)
+	in, plain, done := p.lineReader(s, out, opt)
 	defer done()
-	stop := newInterrupts()
+	stop := newInterrupts(plain.interrupted)
 	defer stop.close()
 	last := ""
 	for !s.Quit {
@@ -60,21 +60,21 @@ func (p Program) interactive(ctx context.Context, s *cmd.Session, out *writer, o
 
 // lineReader gives the line editor, or a plain reader where the terminal can't
 // do it.
-func (p Program) lineReader(s *cmd.Session, out *writer, opt options) (LineReader, func()) {
-	plain := &plainReader{in: bufio.NewReaderSize(p.Stdin, 1<<16), out: out}
-	in, ok := p.Stdin.(interface{ Fd() uintptr })
+func (p Program) lineReader(s *cmd.Session, out *writer, opt options) (in LineReader, plain *plainReader, done func()) {
+	plain = &plainReader{in: bufio.NewReaderSize(p.Stdin, 1<<16), out: out}
+	tty, ok := p.Stdin.(interface{ Fd() uintptr })
 	if !ok || p.Getenv("TERM") == "dumb" {
-		return plain, func() {}
+		return plain, plain, func() {}
 	}
 	h, err := openHistory(p.StateDir)
 	if err != nil {
 		fmt.Fprintf(p.Stderr, "gokd: %v\n", err)
 	}
-	e, err := newEditor(in, h, p.colored(opt), func(before string) []suggestion { return complete(s, before) })
+	e, err := newEditor(tty, h, p.colored(opt), func(before string) []suggestion { return complete(s, before) })
 	if err != nil {
-		return plain, func() {}
+		return plain, plain, func() {}
 	}
-	return &fallback{e, plain}, func() { _ = e.Close() }
+	return &fallback{e, plain}, plain, func() { _ = e.Close() }
 }
 
 // fallback goes on with plain lines where the editor breaks.
@@ -102,37 +102,68 @@ func (f *fallback) Typed() bool { return f.editor == nil || f.editor.Typed() }
 
 // plainReader reads lines that the terminal itself edits.
 type plainReader struct {
-	in  *bufio.Reader
-	out *writer
+	in *bufio.Reader
+
+	mu      sync.Mutex
+	out     *writer
+	waiting string // the prompt of the line that is awaited; empty: none is
 }
 
 // ReadLine implements LineReader.
 func (r *plainReader) ReadLine(prompt string) (string, error) {
-	if _, err := r.out.WriteString(prompt); err != nil {
-		return "", err
-	}
-	if err := r.out.Flush(); err != nil {
+	if err := r.show(prompt, prompt); err != nil {
 		return "", err
 	}
 	line, err := r.in.ReadString('\n')
 	if err != nil && line != "" {
 		err = nil // the last line without its end
 	}
+	end := ""
+	if err != nil {
+		end = "\n" // the terminal shows no Ctrl-D
+	}
+	if shown := r.show(end, ""); shown != nil && err == nil {
+		err = shown
+	}
 	return strings.TrimRight(line, "\r\n"), err
 }
 
-// interrupts turns Ctrl-C into the end of the running command. Between commands
-// it does nothing: the signal never ends a session.
+// show writes a text, and notes the prompt of the line that is awaited from
+// then on.
+func (r *plainReader) show(text, waiting string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting = waiting
+	if _, err := r.out.WriteString(text); err != nil {
+		return err
+	}
+	return r.out.Flush()
+}
+
+// interrupted shows the prompt anew after a Ctrl-C, with which the terminal drops
+// what was typed.
+func (r *plainReader) interrupted() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.waiting != "" {
+		_, _ = r.out.WriteString("\n" + r.waiting) // a terminal that is gone ends the read too
+		_ = r.out.Flush()
+	}
+}
+
+// interrupts turns Ctrl-C into the end of the running command. The signal never
+// ends a session.
 type interrupts struct {
 	signals chan os.Signal
 	done    chan struct{}
+	idle    func() // called for a signal between commands
 
 	mu     sync.Mutex
 	cancel context.CancelFunc // of the running command
 }
 
-func newInterrupts() *interrupts {
-	i := &interrupts{signals: make(chan os.Signal, 1), done: make(chan struct{})}
+func newInterrupts(idle func()) *interrupts {
+	i := &interrupts{signals: make(chan os.Signal, 1), done: make(chan struct{}), idle: idle}
 	signal.Notify(i.signals, os.Interrupt)
 	go func() {
 		for {
@@ -143,6 +174,8 @@ func newInterrupts() *interrupts {
 				i.mu.Lock()
 				if i.cancel != nil {
 					i.cancel()
+				} else {
+					i.idle()
 				}
 				i.mu.Unlock()
 			}

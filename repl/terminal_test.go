@@ -421,8 +421,12 @@ func TestTerminal_dumb(t *testing.T) {
 	c := startAs(t, size, "", "dumb", "-q")
 	c.prompt()
 	c.say(".echo on", "\non")
+	c.send("half a line\x03") // the terminal drops the line; a new prompt follows
+	c.until("a new prompt", func(_, raw string) bool { return strings.HasSuffix(raw, "^C\r\n2: kd> ") })
+	c.say(".echo on again", "\non again")
 	c.send("\x04")
 	c.end(0)
+	c.until("the end of the last line", func(_, raw string) bool { return strings.HasSuffix(raw, "\n") })
 	if strings.Contains(c.written(), "\x1b") {
 		t.Errorf("escape sequences for a dumb terminal: %q", c.written())
 	}
