@@ -286,8 +286,9 @@ func TestRunFile_endless(t *testing.T) {
 	t.Parallel()
 	s, b := newSession(t)
 	files(s, map[string]string{"s": "run s"})
-	if err := s.RunFile(t.Context(), "s", false); err == nil || !strings.Contains(b.String(), "more than 32 deep") {
-		t.Errorf("error %v, text %q", err, b)
+	err := s.RunFile(t.Context(), "s", false)
+	if want := "s: scripts run scripts more than 32 deep\ns:1: the script failed here\n"; err == nil || b.String() != want {
+		t.Errorf("error %v, text %q, want %q", err, b, want)
 	}
 }
 

@@ -22,6 +22,8 @@ type Output struct {
 	logText *report.Printer
 	hooks   []func(report.Record)
 
+	lastFailure report.Text
+
 	// Flush is called after each answer, where the writer gathers text; nil
 	// where it does not.
 	Flush func() error
@@ -93,7 +95,11 @@ func (o *Output) Fail(err error) {
 	var script *ScriptError
 	if errors.As(err, &script) {
 		text = report.Text(report.Sprintf("%s:%d: the script failed here", script.File, script.Line))
+		if text == o.lastFailure {
+			return // a script that runs itself fails on every level
+		}
 	}
+	o.lastFailure = text
 	if o.logText != nil {
 		o.logText.Printf("%s\n", text)
 	}
