@@ -1,13 +1,14 @@
 package resource_test
 
 import (
+	"bytes"
 	"context"
-	"os"
 	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"gokd/dumpfmt/dumptest/shared"
 	"gokd/model/mem"
 	"gokd/model/process"
 	"gokd/model/resource"
@@ -15,31 +16,14 @@ import (
 	"gokd/model/types"
 )
 
-// sharedTables gives real symbol tables of kernels, or skips.
-func sharedTables(t *testing.T) []string {
-	t.Helper()
-	dir := os.Getenv("GOKD_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "shared")
-	}
-	tables, err := filepath.Glob(filepath.Join(dir, "isf", "windows", "ntkrnlmp.pdb", "*.json.xz"))
-	if err != nil || len(tables) == 0 {
-		if os.Getenv("GOKD_REQUIRE_SHARED") == "1" {
-			t.Fatalf("the shared symbol tables are required: %v", err)
-		}
-		t.Skip("the shared symbol tables are not at hand (GOKD_SHARED)")
-	}
-	return tables
-}
-
 // TestAll_tables reads the same scene through whole symbol tables, whose
 // anonymous types have other names than the embedded layouts'.
 func TestAll_tables(t *testing.T) {
 	t.Parallel()
-	for _, name := range sharedTables(t) {
+	for _, name := range shared.Glob(t, "isf/windows/ntkrnlmp.pdb", "*.json.xz") {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			t.Parallel()
-			table, err := types.OpenISF(name)
+			table, err := types.ReadISF(bytes.NewReader(shared.Unpacked(t, name)), name)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"os"
 	"testing"
+
+	"gokd/dumpfmt/dumptest/shared"
 )
 
 // BenchmarkISF_openKernel opens a kernel's table and asks for one type, which
 // decodes all of them.
 func BenchmarkISF_openKernel(b *testing.B) {
-	file := shared(b, "isf", "windows", "ntkrnlmp.pdb", "606FF669409B00F7FC8C61A9C1670129-1.json.xz")
+	file := shared.Path(b, "isf", "windows", "ntkrnlmp.pdb", "606FF669409B00F7FC8C61A9C1670129-1.json.xz")
 	packed, err := os.ReadFile(file)
 	if err != nil {
 		b.Fatal(err)

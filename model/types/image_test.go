@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"gokd/dumpfmt/dumptest/shared"
 )
 
 // testImage builds a small PE32+ image as it lies in memory: headers, and at
@@ -312,7 +314,7 @@ func TestOpenImageFile_real(t *testing.T) {
 		{[]string{"pdb", "systeminformer.sys"}, "systeminformer.pdb", 0, 0},
 	}
 	for _, tt := range tests {
-		f, err := OpenImageFile(shared(t, tt.path...))
+		f, err := OpenImageFile(shared.Path(t, tt.path...))
 		if err != nil {
 			t.Error(err)
 			continue
@@ -335,7 +337,7 @@ func TestOpenImageFile_real(t *testing.T) {
 			t.Errorf("%s: exports: %v, want none", f.Path, err)
 		}
 	}
-	if _, err := OpenImageFile(shared(t, "pdb", "systeminformer.pdb")); !errors.Is(err, ErrImage) {
+	if _, err := OpenImageFile(shared.Path(t, "pdb", "systeminformer.pdb")); !errors.Is(err, ErrImage) {
 		t.Errorf("a PDB as image: %v", err)
 	}
 	if _, err := OpenImageFile(t.TempDir()); err == nil {

@@ -1,26 +1,25 @@
 package types
 
 import (
+	"bytes"
 	"errors"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"gokd/dumpfmt/dumptest/shared"
 )
 
 // TestLayouts_tables holds every embedded layout against the public symbol
 // table of its very image, and two more images of each kind of variant.
 func TestLayouts_tables(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob(filepath.Join(shared(t, "isf", "windows", "ntkrnlmp.pdb"), "*.json*"))
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no tables: %v", err)
-	}
-	for _, file := range files {
+	for _, file := range shared.Glob(t, "isf/windows/ntkrnlmp.pdb", "*.json*") {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
-			table, err := OpenISF(file)
+			table, err := ReadISF(bytes.NewReader(shared.Unpacked(t, file)), file)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -104,8 +103,7 @@ func compareGlobals(t *testing.T, g *Globals, table *ISF) {
 // has against one made from the same public facts.
 func TestLayouts_early(t *testing.T) {
 	t.Parallel()
-	dir := shared(t, "dumps", "symbols", "win7seed", "ntkrnlmp.pdb")
-	table, err := OpenISF(filepath.Join(dir, "5EEDDEADBEEF4C0CA11E760100020601-1.json.xz"))
+	table, err := OpenISF(shared.Path(t, "dumps/symbols/win7seed/ntkrnlmp.pdb/5EEDDEADBEEF4C0CA11E760100020601-1.json.xz"))
 	if err != nil {
 		t.Fatal(err)
 	}

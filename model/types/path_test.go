@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"gokd/dumpfmt/dumptest/shared"
 )
 
 func TestCleanName(t *testing.T) {
@@ -196,7 +198,7 @@ func TestPath_shared(t *testing.T) {
 		t.Fatal(err)
 	}
 	kernel := ImageID{Name: "ntoskrnl.exe", PDB: "ntkrnlmp.pdb", GUID: g, Age: 1}
-	for _, dir := range []string{shared(t, "isf"), shared(t, "isf", "windows"), shared(t, "isf", "windows", "ntkrnlmp.pdb")} {
+	for _, dir := range []string{shared.Path(t, "isf"), shared.Path(t, "isf", "windows"), shared.Path(t, "isf", "windows", "ntkrnlmp.pdb")} {
 		store, symbols, err := NewPath(dir).Resolve(t.Context(), kernel)
 		if err != nil {
 			t.Error(err)
@@ -209,7 +211,7 @@ func TestPath_shared(t *testing.T) {
 	if g, err = ParseGUID("A201494933C6DD88157D4E2CB01A4CDD"); err != nil {
 		t.Fatal(err)
 	}
-	store, symbols, err := NewPath(shared(t, "dumps", "symbols", "win7")).Resolve(t.Context(), ImageID{PDB: "srv2.pdb", GUID: g, Age: 1})
+	store, symbols, err := NewPath(shared.Path(t, "dumps", "symbols", "win7")).Resolve(t.Context(), ImageID{PDB: "srv2.pdb", GUID: g, Age: 1})
 	if err != nil || store != nil {
 		t.Fatalf("srv2: store %v, %v; want names only", store, err)
 	}

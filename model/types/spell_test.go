@@ -2,44 +2,8 @@ package types
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
-	"testing"
 )
-
-// shared gives a path inside the folder of reference data that lies beside the
-// module, and skips the test where there is none.
-func shared(tb testing.TB, parts ...string) string {
-	tb.Helper()
-	root := os.Getenv("GOKD_SHARED")
-	if root == "" {
-		dir, err := os.Getwd()
-		if err != nil {
-			tb.Fatal(err)
-		}
-		for !exists(filepath.Join(dir, "go.mod")) {
-			if dir == filepath.Dir(dir) {
-				tb.Fatal("no go.mod above the test")
-			}
-			dir = filepath.Dir(dir)
-		}
-		root = filepath.Join(dir, "..", "shared")
-	}
-	path := filepath.Join(append([]string{root}, parts...)...)
-	if !exists(path) {
-		if os.Getenv("GOKD_REQUIRE_SHARED") == "1" {
-			tb.Fatalf("reference data missing: %s", path)
-		}
-		tb.Skipf("reference data missing: %s", path)
-	}
-	return path
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
-}
 
 // spell writes a type without the numbers of anonymous types, so that layouts
 // of two sources compare: fields by value are written out down to their base
