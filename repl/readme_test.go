@@ -67,10 +67,11 @@ func examples(t *testing.T, text string) []example {
 	return list
 }
 
-// shellWords cuts a command line at blanks outside double quotes.
+// shellWords cuts a command line at blanks outside single quotes; inside double
+// ones a shell would take "!" for a command of its own.
 func shellWords(s string) []string {
 	var words []string
-	for i, part := range strings.Split(s, `"`) {
+	for i, part := range strings.Split(s, `'`) {
 		if i%2 == 1 {
 			words = append(words, part)
 		} else {
