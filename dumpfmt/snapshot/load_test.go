@@ -3,8 +3,6 @@ package snapshot_test
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -12,9 +10,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gokd/dumpfmt"
+	"gokd/dumpfmt/dumptest/shared"
 	"gokd/dumpfmt/snapshot"
 	"gokd/model"
 	"gokd/model/mem"
+	"gokd/model/modeltest"
 	"gokd/model/pool"
 	"gokd/model/resource"
 	"gokd/model/thread"
@@ -22,21 +22,20 @@ import (
 	"gokd/model/unwind"
 )
 
-// load opens a snapshot through the debugger's own reader.
-func load(t testing.TB, im *snapshot.Image) *model.Kernel {
+// openImage opens a snapshot through the debugger's own reader.
+func openImage(t testing.TB, im *snapshot.Image, options ...modeltest.Option) *model.Kernel {
 	t.Helper()
 	d, err := dumpfmt.Open(im, im.Size())
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := model.Load(context.Background(), model.Source{
-		Name: t.Name(), Machine: d.Machine, Build: d.Build, Physical: d.Physical, DTB: d.DTB, DebugData: d.DebugData,
-		LoadedModules: d.LoadedModules, ActiveProcs: d.ActiveProcs, Processors: d.Processors, Symbols: im.Resolver(),
-		Crash: model.Crash{Code: d.BugCheck, Args: d.BugCheckArgs, Context: d.Context, SystemTime: d.SystemTime, UpTime: d.UpTime},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	return modeltest.Load(t, d, options...)
+}
+
+// load opens a snapshot with its own symbols.
+func load(t testing.TB, im *snapshot.Image) *model.Kernel {
+	t.Helper()
+	k := openImage(t, im, func(s *model.Source) { s.Symbols = im.Resolver() })
 	if len(k.Warnings) > 0 {
 		t.Errorf("warnings: %q", k.Warnings)
 	}
@@ -50,17 +49,9 @@ func load(t testing.TB, im *snapshot.Image) *model.Kernel {
 // prove themselves against it.
 func TestLoad_withoutSymbols(t *testing.T) {
 	t.Parallel()
-	im := build(t, nil, snapshot.Options{})
-	d, err := dumpfmt.Open(im, im.Size())
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, err := model.Load(context.Background(), model.Source{
-		Machine: d.Machine, Build: d.Build, Physical: d.Physical, DTB: d.DTB, DebugData: d.DebugData,
-		LoadedModules: d.LoadedModules, ActiveProcs: d.ActiveProcs, Processors: d.Processors,
-	})
-	if err != nil || len(k.Warnings) > 0 || k.Types == nil || k.Origin().Match != types.MatchNearest {
-		t.Fatalf("%v, warnings %q, layouts %+v", err, k.Warnings, k.Origin())
+	k := openImage(t, build(t, nil, snapshot.Options{}))
+	if len(k.Warnings) > 0 || k.Types == nil || k.Origin().Match != types.MatchNearest {
+		t.Fatalf("warnings %q, layouts %+v", k.Warnings, k.Origin())
 	}
 	if ty, err := k.Types.Type("_KTHREAD"); err != nil || ty.Size != 0x360 {
 		t.Errorf("another layout proved itself: %v", err)
@@ -107,7 +98,7 @@ func TestLoad_article(t *testing.T) {
 func TestScenario_article(t *testing.T) {
 	t.Parallel()
 	text := string(scenario(t, "self-deadlock.yaml"))
-	article := sharedFile(t, "reference", "transcripts", "006-locks-thread-win2008r2-x64-ownerpointer.txt")
+	article := string(shared.Unpacked(t, shared.Path(t, "reference/transcripts/006-locks-thread-win2008r2-x64-ownerpointer.txt")))
 	rows := 0
 	for line := range strings.Lines(article) {
 		line = strings.TrimSpace(line)
@@ -121,23 +112,6 @@ func TestScenario_article(t *testing.T) {
 	if rows != 36 {
 		t.Errorf("the article has %d rows", rows)
 	}
-}
-
-// sharedFile reads a file of the shared reference folder, or skips.
-func sharedFile(t *testing.T, path ...string) string {
-	t.Helper()
-	root := os.Getenv("GOKD_SHARED")
-	if root == "" {
-		root = filepath.Join("..", "..", "..", "shared")
-	}
-	b, err := os.ReadFile(filepath.Join(append([]string{root}, path...)...))
-	if err != nil {
-		if os.Getenv("GOKD_REQUIRE_SHARED") == "1" {
-			t.Fatal(err)
-		}
-		t.Skipf("the shared reference is not here: %v", err)
-	}
-	return string(b)
 }
 
 type stackIndex []unwind.Segment
