@@ -376,6 +376,14 @@ func (s *Session) Catch(ctx context.Context, block string) error {
 	return nil
 }
 
+// Processor gives the current processor; nil where the dump tells nothing of it.
+func (s *Session) Processor() *model.Processor {
+	if s.Kernel == nil || s.CPU < 0 || s.CPU >= len(s.Kernel.Processors) {
+		return nil
+	}
+	return &s.Kernel.Processors[s.CPU]
+}
+
 // Prompt gives kd's prompt: "2: kd> ", or "kd> " with one processor.
 func (s *Session) Prompt() string {
 	if s.Kernel != nil && s.Kernel.Source.Processors > 1 {

@@ -118,11 +118,10 @@ func contextRegister(name string) (func(*model.Registers) uint64, bool) {
 }
 
 func (t *session) processor() (*model.Processor, error) {
-	k := t.s.Kernel
-	if t.s.CPU < 0 || t.s.CPU >= len(k.Processors) {
+	p := t.s.Processor()
+	if p == nil {
 		return nil, fmt.Errorf("processor %d: its control block was not found in the dump", t.s.CPU)
 	}
-	p := &k.Processors[t.s.CPU]
 	if p.PRCB == 0 {
 		return nil, fmt.Errorf("processor %d: %w", t.s.CPU, p.Err)
 	}

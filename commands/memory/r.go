@@ -71,24 +71,15 @@ func runRegisters(ctx context.Context, s *cmd.Session, _ cmd.Args, out report.Si
 		}
 		r = arm64(regs)
 	default:
-		regs, ok := current(s)
-		if !ok {
+		p := s.Processor()
+		if p == nil || p.Context == nil {
 			return fmt.Errorf("the registers of processor %d are not in this dump", s.CPU)
 		}
-		r = x64(regs)
+		r = x64(*p.Context)
 	}
 	r.processor = s.CPU
 	r.place = k.NameOf(ctx, r.pc).String()
 	return out.Emit(r)
-}
-
-func current(s *cmd.Session) (model.Registers, bool) {
-	for _, p := range s.Kernel.Processors {
-		if p.Number == s.CPU && p.Context != nil {
-			return *p.Context, true
-		}
-	}
-	return model.Registers{}, false
 }
 
 // x64Order is the order in which kd shows the registers, three a line.

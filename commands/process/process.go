@@ -73,10 +73,8 @@ func runProcess(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sin
 }
 
 func current(s *cmd.Session) (mem.VA, error) {
-	for _, c := range s.Kernel.Processors {
-		if c.Number == s.CPU && c.CurrentThread != 0 {
-			return s.Kernel.Object("_KTHREAD", c.CurrentThread).Field("ApcState.Process").Pointer()
-		}
+	if p := s.Processor(); p != nil && p.CurrentThread != 0 {
+		return s.Kernel.Object("_KTHREAD", p.CurrentThread).Field("ApcState.Process").Pointer()
 	}
 	return 0, fmt.Errorf("the current process of processor %d is not in this dump", s.CPU)
 }

@@ -61,11 +61,11 @@ type processorRecord struct {
 
 func processorOf(s *cmd.Session, show bool) processorRecord {
 	r := processorRecord{Number: s.CPU, show: show}
-	if s.CPU >= len(s.Kernel.Processors) {
+	p := s.Processor()
+	if p == nil {
 		r.Missing.Set("prcb", fmt.Errorf("not found in the dump"))
 		return r
 	}
-	p := &s.Kernel.Processors[s.CPU]
 	r.PRCB, r.Thread = address(p.PRCB), address(p.CurrentThread)
 	if r.PRCB == nil || r.Thread == nil {
 		r.Missing.Set("prcb", p.Err)

@@ -89,10 +89,8 @@ func pick(ctx context.Context, s *cmd.Session, in cmd.Args) (mem.VA, error) {
 }
 
 func current(s *cmd.Session) (mem.VA, error) {
-	for _, p := range s.Kernel.Processors {
-		if p.Number == s.CPU && p.CurrentThread != 0 {
-			return p.CurrentThread, nil
-		}
+	if p := s.Processor(); p != nil && p.CurrentThread != 0 {
+		return p.CurrentThread, nil
 	}
 	return 0, fmt.Errorf("the current thread of processor %d is not in this dump", s.CPU)
 }
