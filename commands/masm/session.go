@@ -117,15 +117,21 @@ func contextRegister(name string) (func(*model.Registers) uint64, bool) {
 	return nil, false
 }
 
+// processor gives the current processor. Of one in a small dump the block may be
+// missing while its thread and registers are known.
 func (t *session) processor() (*model.Processor, error) {
-	p := t.s.Processor()
-	if p == nil {
-		return nil, fmt.Errorf("processor %d: its control block was not found in the dump", t.s.CPU)
+	if p := t.s.Processor(); p != nil {
+		return p, nil
 	}
-	if p.PRCB == 0 {
-		return nil, fmt.Errorf("processor %d: %w", t.s.CPU, p.Err)
+	return nil, fmt.Errorf("processor %d: its control block was not found in the dump", t.s.CPU)
+}
+
+// lacks says why something of a processor is not known.
+func lacks(p *model.Processor, what string) error {
+	if p.Err != nil {
+		return fmt.Errorf("processor %d: %w", p.Number, p.Err)
 	}
-	return p, nil
+	return fmt.Errorf("processor %d: %s", p.Number, what)
 }
 
 // context gives the current processor's registers. A dump whose processors
@@ -142,7 +148,7 @@ func (t *session) context() (*model.Registers, error) {
 		}
 	}
 	if err == nil {
-		err = fmt.Errorf("processor %d: its registers were not saved in the dump", t.s.CPU)
+		err = lacks(p, "its registers were not saved in the dump")
 	}
 	return nil, err
 }
@@ -167,8 +173,11 @@ var pseudo = map[string]func(t *session) (uint64, error){
 }
 
 func at(p *model.Processor, err error) (uint64, error) {
-	if err != nil {
+	switch {
+	case err != nil:
 		return 0, err
+	case p.PRCB == 0:
+		return 0, lacks(p, "its control block is not in the dump")
 	}
 	return uint64(p.PRCB), nil
 }
@@ -179,7 +188,7 @@ func (t *session) thread() (uint64, error) {
 	case err != nil:
 		return 0, err
 	case p.CurrentThread == 0:
-		return 0, fmt.Errorf("processor %d: its current thread is not in the dump", t.s.CPU)
+		return 0, lacks(p, "its current thread is not in the dump")
 	}
 	return uint64(p.CurrentThread), nil
 }

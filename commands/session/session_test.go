@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -113,6 +114,30 @@ func TestCommands(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// TestEvaluate_processor asks for what is known of a processor whose block is
+// not in the dump, and of one that can't be read.
+func TestEvaluate_processor(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		of         model.Processor
+		line, want string
+	}{
+		{model.Processor{CurrentThread: 0x2000}, "? @$thread", "Evaluate expression: 8192 = 00000000`00002000\n"},
+		{model.Processor{Context: &model.Registers{RIP: 0x1234}}, "? @rip", "Evaluate expression: 4660 = 00000000`00001234\n"},
+		{model.Processor{}, "? @$prcb", "Couldn't resolve error at '@$prcb'\n    @$prcb\n    ^ processor 0: its control block is not in the dump\n"},
+		{model.Processor{}, "? @$thread", "Couldn't resolve error at '@$thread'\n    @$thread\n    ^ processor 0: its current thread is not in the dump\n"},
+		{model.Processor{Err: errors.New("torn")}, "? @$prcb", "Couldn't resolve error at '@$prcb'\n    @$prcb\n    ^ processor 0: torn\n"},
+		{model.Processor{PRCB: 0x1000, Err: errors.New("torn")}, "? @rip", "Couldn't resolve error at '@rip'\n    @rip\n    ^ processor 0: torn\n"},
+	} {
+		s, b := newSession(t)
+		s.Kernel.Processors = []model.Processor{tt.of}
+		_ = s.Execute(t.Context(), tt.line) // shown in the text
+		if d := cmp.Diff(tt.want, b.String()); d != "" {
+			t.Errorf("%s of %+v (-want +got):\n%s", tt.line, tt.of, d)
+		}
 	}
 }
 
