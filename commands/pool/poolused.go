@@ -190,6 +190,9 @@ func runPoolused(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Si
 	if tag, one := pattern.One(); one {
 		return u.users(ctx, tag)
 	}
+	if !in.Has("Tag") && len(rows) > 0 {
+		return u.most(rows[0])
+	}
 	return nil
 }
 
@@ -290,13 +293,36 @@ func (u *used) record(row pool.Usage) *tagRecord {
 
 var errUndescribed = errors.New("no description of the tag is known; .pooltags reads more")
 
+// largeUse is how much a tag must hold, in bytes, before it is worth a remark:
+// small pools have their largest user too.
+const largeUse = 16 << 20
+
+// most says of the tag at the head of a sorted table that it holds more than all
+// others together, and what that may mean.
+func (u *used) most(row pool.Usage) error {
+	name, n, all := "nonpaged", row.Nonpaged, u.total.nonpaged.Bytes
+	switch {
+	case u.flags&flagPaged != 0:
+		name, n, all = "paged", row.Paged, u.total.paged.Bytes
+	case u.flags&flagNonpaged == 0:
+		return nil // sorted by tag
+	}
+	if n.Bytes < largeUse || n.Bytes <= all-n.Bytes {
+		return nil
+	}
+	return u.out.Emit(report.Notef("%s holds %.0f%% of the %s pool that is in use: %d allocations were made, %d freed.\n"+
+		"  One dump can't tell a leak from a heavy load: a leak never shrinks, so compare a later one.\n"+
+		"  !poolfind lists the blocks; !poolused 1 with the tag names the drivers that hold its characters.",
+		row.Tag, 100*float64(n.Bytes)/float64(all), name, n.Allocs, n.Frees))
+}
+
 // maxUsers bounds the images that are named for a tag.
 const maxUsers = 8
 
 // users names the loaded images that hold a tag's four characters.
 func (u *used) users(ctx context.Context, tag pool.Tag) error {
 	if u.total.Tags == 0 {
-		return u.out.Emit(report.Notef("No allocation with the tag %s was ever counted.", tag))
+		return u.out.Emit(report.Notef("No allocation with the tag '%s' was ever counted.", tag))
 	}
 	list, missing, err := pool.TagUsers(ctx, u.s.Kernel, tag)
 	if err != nil {
@@ -306,8 +332,11 @@ func (u *used) users(ctx context.Context, tag pool.Tag) error {
 		if i == maxUsers {
 			return u.out.Emit(report.Notef("... and %d images more.", len(list)-i))
 		}
-		note := report.Notef("The characters %s stand in the image %s, first at %s (%d times).", tag, x.Module.Image, x.At, x.Places)
-		if err := u.out.Emit(note); err != nil {
+		where := fmt.Sprintf("at %s", x.At)
+		if x.Places > 1 {
+			where = fmt.Sprintf("at %d places, the first %s", x.Places, x.At)
+		}
+		if err := u.out.Emit(report.Notef("The characters %s stand in the image %s, %s.", tag, x.Module.Image, where)); err != nil {
 			return err
 		}
 	}
