@@ -28,29 +28,14 @@ func (*Process) Type() string { return "process" }
 
 // NewProcess makes the record of a process.
 func NewProcess(k *model.Kernel, p process.Process) *Process {
-	r := &Process{Address: report.Addr(p.Address), Origin: LayoutNote(k)}
-	gap := func(field string) bool { return p.Gaps[field] != nil }
-	number := func(field string, v uint64) *uint64 {
-		if gap(field) {
-			return nil
-		}
-		return &v
+	r := &Process{
+		Address: report.Addr(p.Address), PID: known(p.Gaps, "pid", p.PID), ParentPID: known(p.Gaps, "parent_pid", p.ParentPID),
+		Image: known(p.Gaps, "image", p.Image), Peb: addr(p.Gaps, "peb", p.Peb), DirBase: addr(p.Gaps, "dir_base", p.DirBase),
+		ObjectTable: addr(p.Gaps, "object_table", p.ObjectTable), HandleCount: known(p.Gaps, "handle_count", p.HandleCount),
+		Origin: LayoutNote(k),
 	}
-	pointer := func(field string, v uint64) *report.Addr {
-		if gap(field) {
-			return nil
-		}
-		a := report.Addr(v)
-		return &a
-	}
-	r.PID, r.ParentPID = number("pid", p.PID), number("parent_pid", p.ParentPID)
-	r.Peb, r.DirBase = pointer("peb", uint64(p.Peb)), pointer("dir_base", p.DirBase)
-	r.ObjectTable, r.HandleCount = pointer("object_table", uint64(p.ObjectTable)), number("handle_count", p.HandleCount)
 	if p.HasSession {
 		r.Session = &p.Session
-	}
-	if !gap("image") {
-		r.Image = &p.Image
 	}
 	for f, err := range p.Gaps {
 		if f != "device_map" { // which is no part of the record

@@ -130,38 +130,38 @@ type Options struct {
 }
 
 // known gives a pointer to v, or nil where the field has a gap.
-func known[T any](t *thread.Thread, field string, v T) *T {
-	if t.Gaps[field] != nil {
+func known[T any](gaps model.Gaps, field string, v T) *T {
+	if gaps[field] != nil {
 		return nil
 	}
 	return &v
 }
 
-func addr(t *thread.Thread, field string, v mem.VA) *report.Addr {
-	return known(t, field, report.Addr(v))
+func addr[T ~uint64](gaps model.Gaps, field string, v T) *report.Addr {
+	return known(gaps, field, report.Addr(v))
 }
 
 // NewThread makes the record of a thread. The stack may be nil where none was
 // asked for; stackErr says why there is none.
 func NewThread(k *model.Kernel, t *thread.Thread, name func(mem.VA) string, stack *unwind.Stack, stackErr error, o Options) *Thread {
 	r := &Thread{
-		Address: report.Addr(t.Address), Process: addr(t, "process", t.Process), Image: known(t, "image", t.Image),
-		CID: known(t, "cid", CID{t.PID, t.TID}), Teb: addr(t, "teb", t.Teb), Win32Thread: addr(t, "win32_thread", t.Win32Thread),
-		State: known(t, "state", t.State.String()), DeviceMap: addr(t, "device_map", t.DeviceMap),
-		WaitStart: known(t, "wait_start_ticks", t.WaitStart), WaitTicks: known(t, "wait_ticks", t.WaitTicks),
-		Switches:     known(t, "context_switches", t.ContextSwitches),
-		UserTime:     known(t, "user_time_ms", k.Time.Milliseconds(t.UserTicks)),
-		KernelTime:   known(t, "kernel_time_ms", k.Time.Milliseconds(t.KernelTicks)),
-		StartAddress: addr(t, "start_address", t.StartAddress), Win32StartAddress: addr(t, "win32_start_address", t.Win32StartAddress),
+		Address: report.Addr(t.Address), Process: addr(t.Gaps, "process", t.Process), Image: known(t.Gaps, "image", t.Image),
+		CID: known(t.Gaps, "cid", CID{t.PID, t.TID}), Teb: addr(t.Gaps, "teb", t.Teb), Win32Thread: addr(t.Gaps, "win32_thread", t.Win32Thread),
+		State: known(t.Gaps, "state", t.State.String()), DeviceMap: addr(t.Gaps, "device_map", t.DeviceMap),
+		WaitStart: known(t.Gaps, "wait_start_ticks", t.WaitStart), WaitTicks: known(t.Gaps, "wait_ticks", t.WaitTicks),
+		Switches:     known(t.Gaps, "context_switches", t.ContextSwitches),
+		UserTime:     known(t.Gaps, "user_time_ms", k.Time.Milliseconds(t.UserTicks)),
+		KernelTime:   known(t.Gaps, "kernel_time_ms", k.Time.Milliseconds(t.KernelTicks)),
+		StartAddress: addr(t.Gaps, "start_address", t.StartAddress), Win32StartAddress: addr(t.Gaps, "win32_start_address", t.Win32StartAddress),
 		Stack: StackBounds{
-			Init: addr(t, "stack.init", t.StackInit), Current: addr(t, "stack.current", t.StackCurrent),
-			Base: addr(t, "stack.base", t.StackBase), Limit: addr(t, "stack.limit", t.StackLimit),
-			Call: addr(t, "stack.call", t.CallbackStack),
+			Init: addr(t.Gaps, "stack.init", t.StackInit), Current: addr(t.Gaps, "stack.current", t.StackCurrent),
+			Base: addr(t.Gaps, "stack.base", t.StackBase), Limit: addr(t.Gaps, "stack.limit", t.StackLimit),
+			Call: addr(t.Gaps, "stack.call", t.CallbackStack),
 		},
-		Priority: known(t, "priority", t.Priority), BasePriority: known(t, "base_priority", t.BasePriority),
-		UnusualBoost:    known(t, "priority_decrement", t.UnusualBoost),
-		ForegroundBoost: known(t, "priority_decrement", t.ForegroundBoost),
-		IoPriority:      known(t, "io_priority", t.IoPriority), PagePriority: known(t, "page_priority", t.PagePriority),
+		Priority: known(t.Gaps, "priority", t.Priority), BasePriority: known(t.Gaps, "base_priority", t.BasePriority),
+		UnusualBoost:    known(t.Gaps, "priority_decrement", t.UnusualBoost),
+		ForegroundBoost: known(t.Gaps, "priority_decrement", t.ForegroundBoost),
+		IoPriority:      known(t.Gaps, "io_priority", t.IoPriority), PagePriority: known(t.Gaps, "page_priority", t.PagePriority),
 		WaitObjects: []WaitObject{}, IRPs: []IRP{},
 		t: t, k: k, flags: o.Flags, indent: o.Indent, brief: o.Brief, start: name(t.Win32StartAddress),
 	}
@@ -190,18 +190,18 @@ func LayoutNote(k *model.Kernel) string {
 
 func (r *Thread) setState(t *thread.Thread) {
 	if t.State == thread.Running || t.State == thread.Ready || t.State == thread.Standby || t.State == thread.DeferredReady {
-		r.Processor = known(t, "processor", t.Processor)
+		r.Processor = known(t.Gaps, "processor", t.Processor)
 	}
 	if t.State == thread.Waiting || t.State == thread.GateWait {
-		r.WaitReason = known(t, "wait_reason", thread.ReasonName(t.WaitReason, r.k.Build))
-		r.WaitMode = known(t, "wait_mode", waitMode(t.WaitMode))
-		r.Alertable = known(t, "alertable", t.Alertable)
+		r.WaitReason = known(t.Gaps, "wait_reason", thread.ReasonName(t.WaitReason, r.k.Build))
+		r.WaitMode = known(t.Gaps, "wait_mode", waitMode(t.WaitMode))
+		r.Alertable = known(t.Gaps, "alertable", t.Alertable)
 	}
 	if t.Impersonating {
-		r.Token = addr(t, "impersonation_token", t.ImpersonationToken)
+		r.Token = addr(t.Gaps, "impersonation_token", t.ImpersonationToken)
 	}
 	if t.Attached != 0 {
-		r.Attached = addr(t, "attached_process", t.Attached)
+		r.Attached = addr(t.Gaps, "attached_process", t.Attached)
 	}
 }
 

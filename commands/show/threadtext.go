@@ -146,7 +146,7 @@ func (r *Thread) writeTimes(p *report.Printer, in string) {
 		large = "    LargeStack"
 	}
 	p.Printf("%sContext Switch Count      %-15sIdealProcessor: %s             %s\n",
-		in, text(r.Switches, "%d"), text(known(r.t, "ideal_processor", r.t.IdealProcessor), "%d"), large)
+		in, text(r.Switches, "%d"), text(known(r.t.Gaps, "ideal_processor", r.t.IdealProcessor), "%d"), large)
 	p.Printf("%sUserTime                  %s\n", in, clock(r.UserTime))
 	p.Printf("%sKernelTime                %s\n", in, clock(r.KernelTime))
 }
@@ -201,7 +201,7 @@ func (r *Thread) writePriority(p *report.Printer, in string) {
 		p.Printf("%sPriority %s  BasePriority %s  IoPriority %s  PagePriority %s\n", in, pri, base, io, page)
 	default:
 		p.Printf("%sPriority %s BasePriority %s PriorityDecrement %s IoPriority %s PagePriority %s\n",
-			in, pri, base, text(known(r.t, "priority_decrement", r.t.PriorityDecrement), "%d"), io, page)
+			in, pri, base, text(known(r.t.Gaps, "priority_decrement", r.t.PriorityDecrement), "%d"), io, page)
 	}
 }
 
