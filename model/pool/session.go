@@ -115,18 +115,11 @@ func (p *Pool) SessionUsages(ctx context.Context) func(func(Usage, error) bool) 
 
 func (p *Pool) sessionTables(s session) ([]trackerTable, error) {
 	const what = "session pool tracker table"
-	at, err := p.pointerVariable(what, "ExpSessionPoolTrackTable")
+	first, err := p.tableVariable(what, "ExpSessionPoolTrackTable")
 	if err != nil {
 		return nil, err
 	}
-	count, err := p.countVariable(what, "ExpSessionPoolTrackTableSize", maxTrackers)
-	if err != nil {
-		return nil, err
-	}
-	if at == 0 || count == 0 {
-		return nil, &MissingError{what, fmt.Errorf("nt!ExpSessionPoolTrackTable names %d entries at %#x", count, uint64(at))}
-	}
-	list := []trackerTable{{at, count}}
+	list := []trackerTable{first}
 	o := p.k.ObjectIn(s.space, "_MM_SESSION_SPACE", s.at)
 	extra, err1 := o.Field("PoolTrackTableExpansion").Pointer()
 	more, err2 := o.Field("PoolTrackTableExpansionSize").Uint()

@@ -80,18 +80,11 @@ func (p *Pool) trackerTables() ([]trackerTable, error) {
 	if p.k.Triage() {
 		return nil, &MissingError{what, errors.New("a triage dump has no tables of the pool")}
 	}
-	first, err := p.pointerVariable(what, "PoolTrackTable")
+	first, err := p.tableVariable(what, "PoolTrackTable")
 	if err != nil {
 		return nil, err
 	}
-	count, err := p.countVariable(what, "PoolTrackTableSize", maxTrackers)
-	if err != nil {
-		return nil, err
-	}
-	if first == 0 || count == 0 {
-		return nil, &MissingError{what, fmt.Errorf("nt!PoolTrackTable names %d entries at %#x", count, uint64(first))}
-	}
-	list := []trackerTable{{first, count}}
+	list := []trackerTable{first}
 	perCPU, err := p.k.Global("ExPoolTagTables")
 	if err != nil {
 		return nil, err
@@ -103,15 +96,30 @@ func (p *Pool) trackerTables() ([]trackerTable, error) {
 		}
 		same := func(t trackerTable) bool { return t.at == at }
 		if at != 0 && !slices.ContainsFunc(list, same) {
-			list = append(list, trackerTable{at, count})
+			list = append(list, trackerTable{at, first.count}) // all have one size
 		}
 	}
 	extra, err := p.pointerVariable(what+" expansion", "PoolTrackTableExpansion")
 	if err != nil || extra == 0 {
 		return list, err
 	}
-	count, err = p.countVariable(what+" expansion", "PoolTrackTableExpansionSize", maxTrackers)
+	count, err := p.countVariable(what+" expansion", "PoolTrackTableExpansionSize", maxTrackers)
 	return append(list, trackerTable{extra, count}), err
+}
+
+// tableVariable reads where a tracker table lies: its address is in the variable
+// of that name, the number of its entries in the one with Size behind it.
+func (p *Pool) tableVariable(what, name string) (t trackerTable, err error) {
+	if t.at, err = p.pointerVariable(what, name); err != nil {
+		return t, err
+	}
+	if t.count, err = p.countVariable(what, name+"Size", maxTrackers); err != nil {
+		return t, err
+	}
+	if t.at == 0 || t.count == 0 {
+		return t, &MissingError{what, fmt.Errorf("nt!%s names %d entries at %#x", name, t.count, uint64(t.at))}
+	}
+	return t, nil
 }
 
 // pointerVariable reads a kernel variable that holds an address.
