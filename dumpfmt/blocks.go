@@ -1,6 +1,7 @@
 package dumpfmt
 
 import (
+	"cmp"
 	"container/heap"
 	"errors"
 	"fmt"
@@ -103,15 +104,7 @@ func flatten(added []block) []segment {
 	for i := range starts {
 		starts[i] = i
 	}
-	slices.SortStableFunc(starts, func(a, b int) int {
-		switch {
-		case added[a].at < added[b].at:
-			return -1
-		case added[a].at > added[b].at:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(starts, func(a, b int) int { return cmp.Compare(added[a].at, added[b].at) })
 	var out []segment
 	var open byOrder
 	for at := mem.VA(0); ; {

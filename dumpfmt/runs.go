@@ -1,6 +1,7 @@
 package dumpfmt
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -149,15 +150,7 @@ func newSpans(first int64, given []span, present uint64) (_ *spans, overlap int,
 	for i := range given {
 		order = append(order, i)
 	}
-	slices.SortStableFunc(order, func(a, b int) int {
-		switch {
-		case given[a].pfn < given[b].pfn:
-			return -1
-		case given[a].pfn > given[b].pfn:
-			return 1
-		}
-		return 0
-	})
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(given[a].pfn, given[b].pfn) })
 	s := &spans{first: first}
 	var end uint64 // of the spans so far, in page frame numbers
 	for n, i := range order {
