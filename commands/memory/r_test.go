@@ -68,3 +68,22 @@ func TestARM64(t *testing.T) {
 		}
 	}
 }
+
+// TestPick: r with names, as kd shows them, and in JSON.
+func TestPick(t *testing.T) {
+	t.Parallel()
+	r := x64(model.Registers{RIP: 0xfffff803bb757020, EFlags: 0x202, CS: 0x10})
+	if err := r.pick("rip, @R8,cs efl"); err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff("rip=fffff803bb757020 r8=0000000000000000 cs=0010 efl=00000202\n", text(r)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	b, err := r.MarshalJSON()
+	if want := `{"processor":0,"registers":{"cs":"0x10","efl":"0x202","r8":"0x0","rip":"0xfffff803bb757020"},"place":""}`; err != nil || string(b) != want {
+		t.Errorf("%s, %v; want %s", b, err, want)
+	}
+	if err := r.pick("rax=5"); err == nil || !strings.Contains(err.Error(), `no register "rax=5"`) {
+		t.Errorf("%v", err)
+	}
+}
