@@ -35,7 +35,7 @@ var (
 const (
 	MaxProcesses = 1 << 17
 	MaxThreads   = 1 << 19
-	MaxResources = 1 << 22
+	MaxResources = 1 << 21
 	MaxModules   = 1 << 12
 )
 

@@ -322,37 +322,43 @@ func (f *finder) pointer(at mem.VA) mem.VA {
 }
 
 // FuzzMutatedDump changes a whole dump at random places, aimed at its pointers,
-// and runs every command that walks the target over what is left.
+// and runs every command that walks the target over what is left: inputs of odd
+// length as JSON, the others as text.
 func FuzzMutatedDump(f *testing.F) {
 	m := newMutant(f)
-	for _, seed := range mutationSeeds(f, m) {
+	for i, seed := range mutationSeeds(f, m) {
 		var b []byte
 		for _, x := range seed {
 			b = append(b, x.bytes()...)
+		}
+		if len(b)%2 != i%2 {
+			b = append(b, 0) // too short for a mutation
 		}
 		f.Add(b)
 	}
 	script := writeScript(f, mutantBatch)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		list, size := m.patches(decodeMutations(data))
-		m.with(t, list, size, func() {
-			runBatch(t, m.name, script, "-json")
-			runBatch(t, m.name, script)
-		})
+		args := []string{"-json"}[:len(data)%2]
+		m.with(t, list, size, func() { runBatch(t, m.name, script, args...) })
 	})
+}
+
+// set is the mutation that stores a value at a file offset, as far as 48 bits
+// can say it.
+func set(off int64, v uint64) mutation {
+	return mutation{kind: setWord, a: uint32(off), b: uint32(v), c: int16(v >> 32)}
 }
 
 // mutationSeeds are changes of what every walk relies on.
 func mutationSeeds(t testing.TB, m *mutant) (seeds [][]mutation) {
 	t.Helper()
 	f := newFinder(t, m.name)
-	set := func(off int64, v uint64) mutation {
-		return mutation{kind: setWord, a: uint32(off), b: uint32(v), c: int16(v >> 32)}
-	}
+	add := func(list ...mutation) { seeds = append(seeds, list) }
 	for _, off := range []int64{0x10, 0x20, 0x28, 0x30, 0x34, 0x80, 0x88, 0x90, 0xf98, headerBytes + 0x20, headerBytes + 0x28, headerBytes + 0x30} {
-		for _, v := range []uint64{0, 1, 0xffffffff, 0x7fffffffffff} {
-			seeds = append(seeds, []mutation{set(off, v)})
-		}
+		add(set(off, 0))
+		add(set(off, 0xffffffff))
+		add(set(off, 0x7fffffffffff))
 	}
 	heads := []mem.VA{f.global("PsActiveProcessHead"), f.global("PsLoadedModuleList"), f.global("ExpSystemResourcesList")}
 	system := f.pointer(heads[0]) - f.field("_EPROCESS", 0, "ActiveProcessLinks")
@@ -360,38 +366,69 @@ func mutationSeeds(t testing.TB, m *mutant) (seeds [][]mutation) {
 	for _, head := range heads {
 		first := f.pointer(head)
 		for _, at := range []mem.VA{head, head + 8, first, first + 8} {
-			for _, v := range []mem.VA{0, at, head, first, first + 8} {
-				seeds = append(seeds, []mutation{set(f.va(at), uint64(v))})
-			}
+			add(set(f.va(at), 0))
+			add(set(f.va(at), uint64(at)))
 		}
+		add(set(f.va(first), uint64(first)), set(f.va(first+8), uint64(first)))
 	}
-	const thread, resource, deadlocked = 0xfffffa80169538a0, 0xfffffa8011efede8, "_KTHREAD"
+	const thread, resource = 0xfffffa80169538a0, 0xfffffa8011efede8 // of the scenario
 	for _, path := range []string{"WaitBlockList", "KernelStack", "InitialStack", "StackBase", "StackLimit", "Process", "State"} {
-		at := f.va(f.field(deadlocked, thread, path))
-		for _, v := range []uint64{0, 1, 0xffff, 0x7fffffffffff, thread} {
-			seeds = append(seeds, []mutation{set(at, v)})
-		}
+		at := f.va(f.field("_KTHREAD", thread, path))
+		add(set(at, 0xffff))
+		add(set(at, thread))
 	}
-	block := f.pointer(f.field(deadlocked, thread, "WaitBlockList"))
-	seeds = append(seeds, []mutation{set(f.va(f.field("_KWAIT_BLOCK", block, "NextWaitBlock")), uint64(block)+0x30)})
+	block := f.pointer(f.field("_KTHREAD", thread, "WaitBlockList"))
+	add(set(f.va(f.field("_KWAIT_BLOCK", block, "NextWaitBlock")), uint64(block)+0x30))
 	for _, path := range []string{"OwnerTable", "OwnerEntry", "SharedWaiters", "NumberOfSharedWaiters", "Flag"} {
 		at := f.va(f.field("_ERESOURCE", resource, path))
-		for _, v := range []uint64{1, 0xffffffff, resource, resource + 8} {
-			seeds = append(seeds, []mutation{set(at, v)})
-		}
+		add(set(at, 0xffffffff))
+		add(set(at, resource))
 	}
 	table := f.pointer(f.field("_ERESOURCE", resource, "OwnerTable"))
-	seeds = append(seeds, []mutation{set(f.va(f.field("_OWNER_ENTRY", table, "TableSize")), 0xffffffff)})
-	for off := mem.VA(0); off < 0x340; off += 8 {
-		at := f.va(f.k.Source.DebugData + off)
-		seeds = append(seeds, []mutation{set(at, 0)}, []mutation{set(at, 0xfffffa8011efede8)})
+	add(set(f.va(f.field("_OWNER_ENTRY", table, "TableSize")), 0xffffffff))
+	for n := range uint32(16) {
+		at := uint32(len(m.base)) / 16 * n
+		add(mutation{kind: cutShort, a: at})
+		add(mutation{kind: zeroPage, a: at})
+		add(mutation{kind: copyPage, a: at, b: uint32(len(m.base)) - at})
+		add(mutation{kind: smash, a: at, b: 3 * at, c: int16(n)}, mutation{kind: oddPointer, a: at / 3, b: n}, mutation{kind: selfLink, a: at, b: at / 5})
 	}
-	nt, _ := f.k.Modules.ByName("nt")
-	for off := mem.VA(0x3c); off < 0x280; off += 4 {
-		seeds = append(seeds, []mutation{set(f.va(nt.Base+off), 0xffffffff)})
+	return append(seeds, imageSeeds(f)...)
+}
+
+// imageSeeds are changes of the debugger data block, of headers and of function
+// tables.
+func imageSeeds(f *finder) (seeds [][]mutation) {
+	f.t.Helper()
+	add := func(list ...mutation) { seeds = append(seeds, list) }
+	const resource = 0xfffffa8011efede8
+	for off := mem.VA(0); off < 0x340; off += 0x40 { // the debugger data block, word by word
+		for _, v := range []uint64{0, resource} {
+			var list []mutation
+			for w := mem.VA(0); w < 0x40; w += 8 {
+				list = append(list, set(f.va(f.k.Source.DebugData+off+w), v))
+			}
+			add(list...)
+		}
 	}
-	for n := range uint32(40) {
-		seeds = append(seeds, []mutation{{kind: cutShort, a: uint32(len(m.base)) / 40 * n}}, []mutation{{kind: zeroPage, a: uint32(len(m.base)) / 40 * n}})
+	for _, name := range []string{"nt", "sis", "Ntfs"} {
+		module, ok := f.k.Modules.ByName(name)
+		if !ok {
+			f.t.Fatalf("no module %s", name)
+		}
+		add(set(f.va(module.Loader+0x48), 0xffffffff), set(f.va(module.Loader+0x58), 0xffff0001)) // lengths of its names
+		for off := mem.VA(0x3c); off < 0x280; off += 0x20 {                                       // headers, directories, sections
+			var list []mutation
+			for w := mem.VA(0); w < 0x20; w += 4 {
+				list = append(list, set(f.va(module.Base+off+w), 0xffffffff))
+			}
+			add(list...)
+		}
+		at, n, err := module.FunctionTable()
+		if err != nil || n == 0 {
+			f.t.Fatal(err)
+		}
+		add(set(f.va(at+8), 1), set(f.va(at+12+8), 0xffffffff)) // unwind data of another entry, and of none
 	}
 	return seeds
 }
