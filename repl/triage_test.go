@@ -1,9 +1,10 @@
 package repl_test
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
+
+	"gokd/dumpfmt/dumptest/shared"
 )
 
 // TestTriage_says holds the real triage dump against what it must say, with the
@@ -11,9 +12,8 @@ import (
 // is not in the dump, never that the machine had none.
 func TestTriage_says(t *testing.T) {
 	t.Parallel()
-	dir := shared(t)
-	dump := filepath.Join(dir, "dumps", "real", "triage_x64.dmp")
-	for _, symbols := range []string{"", filepath.Join(dir, "isf", "windows")} {
+	dump := shared.Path(t, "dumps/real/triage_x64.dmp")
+	for _, symbols := range []string{"", shared.Path(t, "isf/windows")} {
 		for _, c := range []struct {
 			command   string
 			says, not string
@@ -26,6 +26,9 @@ func TestTriage_says(t *testing.T) {
 			{"!poolfind Leak", "the table of large allocations is not in this dump", "", 1},
 			{"!thread", "(unknown: kernel time, user time, wait ticks: the length of a clock tick is not in the dump)\n", "", 0},
 			{"!process 0 0", "4 of these 5 processes could be read only in part (????).\n", "", 0},
+			{"!process 0 0 smss.exe", "The image names of 4 processes could not be read.\n", "No process", 0},
+			{"~3;!thread", "the current thread of processor 3, ffff9b00024cb440, is not in this dump\n", "TYPE mismatch", 1},
+			{"!thread -t ffff", "no thread with the id ffff was found, but not all could be read: ", "", 1},
 			{"!process", "        THREAD ffffc08bde9e1640  Cid 0004.0108", "No active threads", 0},
 			{"!process", "4 threads of this process could not be read, the first: _ETHREAD.Tcb.Header.Type: 0xffffc08bdce7f400: page not in dump.\n", "is not a thread object", 0},
 		} {

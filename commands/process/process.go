@@ -4,6 +4,7 @@ package process
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"gokd/commands/cmd"
 	"gokd/commands/report"
@@ -52,10 +53,15 @@ func runProcess(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sin
 		if err := out.Emit(report.Textf("Searching for Process with Cid == %x\n", uint64(which))); err != nil {
 			return err
 		}
+		var unread error
 		for p, err := range process.Find(ctx, s.Kernel, uint64(which), "") {
 			if err == nil {
 				return one(ctx, s, p, flags, out)
 			}
+			unread = err
+		}
+		if unread != nil {
+			return fmt.Errorf("no process with the id %x was found, but not all could be read: %w", uint64(which), unread)
 		}
 		return fmt.Errorf("no process has the id %x", uint64(which))
 	case which == 0 || which == ^mem.VA(0):
@@ -82,6 +88,7 @@ func current(s *cmd.Session) (mem.VA, error) {
 // Summary ends a list of processes.
 type Summary struct {
 	Processes int    `json:"processes"`
+	Unnamed   int    `json:"unnamed,omitempty"` // left out: their image names can't be read
 	Broken    string `json:"broken,omitempty"`
 
 	image   string // the only image wanted
@@ -91,18 +98,20 @@ type Summary struct {
 // Type names the record.
 func (*Summary) Type() string { return "process_summary" }
 
-// SkippedItems counts a broken list as one.
+// SkippedItems counts the processes left out, and a broken list as one.
 func (r *Summary) SkippedItems() int {
 	if r.Broken != "" {
-		return 1
+		return r.Unnamed + 1
 	}
-	return 0
+	return r.Unnamed
 }
 
 // WriteText says where the list broke, and that no process was found, which kd
 // would not.
 func (r *Summary) WriteText(p *report.Printer) {
-	if r.Processes == 0 && r.image != "" {
+	if r.Unnamed > 0 {
+		p.Own("The image names of %d processes could not be read.\n", r.Unnamed)
+	} else if r.Processes == 0 && r.image != "" {
 		p.Own("No process has the image name %s; the kernel keeps 15 characters of it.\n", r.image)
 	}
 	if r.partial > 0 {
@@ -120,16 +129,19 @@ func list(ctx context.Context, s *cmd.Session, image string, flags uint64, out r
 		}
 	}
 	sum := Summary{image: image}
-	walk := process.All(ctx, s.Kernel)
-	if image != "" {
-		walk = process.Find(ctx, s.Kernel, 0, image)
-	}
-	for p, err := range walk {
+	for p, err := range process.All(ctx, s.Kernel) {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil {
 			sum.Broken = err.Error()
+			continue
+		}
+		if image != "" && p.Gaps["image"] != nil {
+			sum.Unnamed++
+			continue
+		}
+		if image != "" && !strings.EqualFold(p.Image, image) {
 			continue
 		}
 		sum.Processes++

@@ -19,6 +19,7 @@ func TestOwnLines(t *testing.T) {
 		skipped int
 	}{
 		{"no such image", &Summary{image: "nosuch.exe"}, "No process has the image name nosuch.exe; the kernel keeps 15 characters of it.\n", 0},
+		{"names unread", &Summary{image: "smss.exe", Unnamed: 4}, "The image names of 4 processes could not be read.\n", 4},
 		{"an image that is found", &Summary{image: "smss.exe", Processes: 1}, "", 0},
 		{"fields missing", &Summary{Processes: 5, partial: 4}, "4 of these 5 processes could be read only in part (????).\n", 0},
 		{"a broken list", &Summary{Processes: 3, Broken: "it broke"}, "it broke\n", 1},

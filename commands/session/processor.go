@@ -1,7 +1,9 @@
 package session
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -62,16 +64,23 @@ type processorRecord struct {
 func processorOf(s *cmd.Session, show bool) processorRecord {
 	r := processorRecord{Number: s.CPU, show: show}
 	p := s.Processor()
-	if p == nil {
-		r.Missing.Set("prcb", fmt.Errorf("not found in the dump"))
-		return r
+	why := errNoProcessor
+	if p != nil {
+		r.PRCB, r.Thread = address(p.PRCB), address(p.CurrentThread)
+		if p.Err != nil {
+			why = p.Err
+		}
 	}
-	r.PRCB, r.Thread = address(p.PRCB), address(p.CurrentThread)
-	if r.PRCB == nil || r.Thread == nil {
-		r.Missing.Set("prcb", p.Err)
+	if r.PRCB == nil {
+		r.Missing.Set("prcb", why)
+	}
+	if r.Thread == nil {
+		r.Missing.Set("current_thread", why)
 	}
 	return r
 }
+
+var errNoProcessor = errors.New("not found in the dump")
 
 // address gives nil for an address that is not known.
 func address[T ~uint64](at T) *report.Addr {
@@ -98,4 +107,7 @@ func (r processorRecord) WriteText(p *report.Printer) {
 		p.Printf("  thread %s", *r.Thread)
 	}
 	p.Printf("\n")
+	if why := cmp.Or(r.Missing["prcb"], r.Missing["current_thread"]); why != "" {
+		p.Own("prcb and thread are not known: %s\n", why)
+	}
 }

@@ -84,7 +84,7 @@ func TestCommands(t *testing.T) {
 			"Windows 10 Kernel Version 19041 MP (8 procs) Free x64\nProduct: Server, suite: Enterprise TerminalServer SingleUserTS\n" +
 			"Kernel base = 0xfffff801`22000000 PsLoadedModuleList = 0xfffff801`22c2a2b0\n" + clocks},
 		{"~", "processor 0  prcb 0000000000001000  thread 0000000000002000\n"},
-		{"~3s;~", "processor 3\n"},
+		{"~3s;~", "processor 3\nprcb and thread are not known: not found in the dump\n"},
 		{"~7", ""},
 		{"~8", "8 is not a valid processor number: the machine has processors 0 to 7\n"},
 		{"~x", "~: \"x\" is no processor's number\nusage: ~ [number]\n"},

@@ -3,6 +3,7 @@ package thread
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"gokd/commands/cmd"
@@ -89,24 +90,35 @@ func pick(ctx context.Context, s *cmd.Session, in cmd.Args) (mem.VA, error) {
 }
 
 func current(s *cmd.Session) (mem.VA, error) {
-	if p := s.Processor(); p != nil && p.CurrentThread != 0 {
-		return p.CurrentThread, nil
+	p := s.Processor()
+	if p == nil || p.CurrentThread == 0 {
+		return 0, fmt.Errorf("the current thread of processor %d is not in this dump", s.CPU)
 	}
-	return 0, fmt.Errorf("the current thread of processor %d is not in this dump", s.CPU)
+	// A triage dump names the thread of each processor and holds one.
+	if _, err := s.Kernel.Object("_ETHREAD", p.CurrentThread).Field("Tcb.Header.Type").Uint(); errors.Is(err, mem.ErrNotCaptured) {
+		return 0, fmt.Errorf("the current thread of processor %d, %s, is not in this dump", s.CPU, p.CurrentThread)
+	}
+	return p.CurrentThread, nil
 }
 
 func byID(ctx context.Context, s *cmd.Session, id uint64) (mem.VA, error) {
+	var unread error
 	for at, err := range thread.Addresses(ctx, s.Kernel) {
-		if err != nil {
-			continue
+		tid := ^id
+		if err == nil {
+			tid, err = s.Kernel.Object("_ETHREAD", at).Field("Cid.UniqueThread").Uint()
 		}
-		tid, err := s.Kernel.Object("_ETHREAD", at).Field("Cid.UniqueThread").Uint()
-		if err == nil && tid == id {
+		if err != nil {
+			unread = err
+		} else if tid == id {
 			return at, nil
 		}
 	}
 	if err := ctx.Err(); err != nil {
 		return 0, err
+	}
+	if unread != nil {
+		return 0, fmt.Errorf("no thread with the id %x was found, but not all could be read: %w", id, unread)
 	}
 	return 0, fmt.Errorf("no thread has the id %x", id)
 }
