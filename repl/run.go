@@ -45,7 +45,12 @@ func (p Program) session(ctx context.Context, opt options) error {
 			return err
 		}
 	}
-	return p.drive(ctx, s, out, opt, interactive)
+	err = p.drive(ctx, s, out, opt, interactive)
+	if lost := out.Flush(); lost != nil {
+		// A full disk; a closed pipe ends the process before this.
+		return fmt.Errorf("standard output: %w", lost)
+	}
+	return err
 }
 
 // newSession makes the session without a target.

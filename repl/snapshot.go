@@ -194,6 +194,9 @@ func (p Program) writeSymbols(dir string, im *snapshot.Image) error {
 // writeFile writes a file whole or not at all.
 func writeFile(name string, from io.WriterTo) error {
 	tmp, err := os.CreateTemp(filepath.Dir(name), ".gokd-*")
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return fmt.Errorf("can't write %s: %w", name, path.Err) // not the passing name
+	}
 	if err != nil {
 		return err
 	}
