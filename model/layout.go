@@ -105,17 +105,19 @@ func (k *Kernel) prove(ctx context.Context, s types.Store) (checks int, err erro
 // object that does not fit is damage to the machine; a layout is refuted where
 // most of them do not.
 func (k *Kernel) proveObjects(ctx context.Context) (checks int, err error) {
-	var running evidence
+	var threads evidence
 	for _, p := range k.readProcessors() {
 		if p.CurrentThread != 0 {
-			running.thread(k.Object("_ETHREAD", p.CurrentThread))
+			threads.thread(k.Object("_ETHREAD", p.CurrentThread))
 		}
 	}
-	if err := running.verdict("current threads of the processors"); err != nil {
-		return 0, err
+	running := threads.good
+	checks, err = k.proveSystem(ctx, &threads)
+	if err == nil {
+		err = threads.verdict()
 	}
-	n, err := k.proveSystem(ctx)
-	return running.good + n, err
+	// A wrong link offset does not land on thread objects again and again.
+	return checks + running + min(threads.good-running, enoughThreads), err
 }
 
 // evidence counts objects that are and are not what a layout has them be.
@@ -139,18 +141,18 @@ func (e *evidence) thread(t Object) {
 	}
 }
 
-func (e *evidence) verdict(what string) error {
+func (e *evidence) verdict() error {
 	if e.bad <= e.good {
 		return nil
 	}
-	return fmt.Errorf("%w: %d of %d %s are no threads: %w", ErrWrongLayout, e.bad, e.good+e.bad, what, e.first)
+	return fmt.Errorf("%w: %d of %d running threads and threads of System are none: %w", ErrWrongLayout, e.bad, e.good+e.bad, e.first)
 }
 
 // threadObject is DISPATCHER_HEADER.Type of a thread (_KOBJECTS ThreadObject).
 const threadObject = 6
 
-// proveSystem checks the first process and that its list of threads closes.
-func (k *Kernel) proveSystem(ctx context.Context) (checks int, err error) {
+// proveSystem checks the first process and gathers what its threads say.
+func (k *Kernel) proveSystem(ctx context.Context, threads *evidence) (checks int, err error) {
 	head, err := k.Global("PsActiveProcessHead")
 	if err != nil {
 		return 0, nil
@@ -176,15 +178,13 @@ func (k *Kernel) proveSystem(ctx context.Context) (checks int, err error) {
 	if pid != 4 && name != "System" {
 		return 0, fmt.Errorf("%w: the first process has id %d and name %q, not System", ErrWrongLayout, pid, name)
 	}
-	var threads evidence
 	for t, err := range k.List(ctx, p.Field("ThreadListHead").Addr(), "_ETHREAD", "ThreadListEntry", 4096) {
 		if err != nil {
 			break // a damaged list is no evidence against a layout that found its way in
 		}
 		threads.thread(t)
 	}
-	// A wrong link offset does not land on thread objects again and again.
-	return 2 + min(threads.good, enoughThreads), threads.verdict("threads of System")
+	return 2, nil
 }
 
 // enoughThreads is how many thread objects in a row count as evidence.
