@@ -31,6 +31,10 @@ func Path(t testing.TB, elem ...string) string {
 		}
 		t.Skipf("no shared test data: %v", err)
 	}
+	// The folder may be a link, into which a walk of files would not go.
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real
+	}
 	return path
 }
 
