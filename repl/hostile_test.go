@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"gokd/dumpfmt/dumptest/shared"
 	"gokd/repl"
 )
 
@@ -41,12 +42,7 @@ var damages = map[string]func(*damaged){
 }
 
 func TestHostile_damaged(t *testing.T) {
-	dir := filepath.Join(shared(t), "dumps")
-	dumps, err := filepath.Glob(filepath.Join(dir, "damaged", "*.dmp.xz"))
-	if err != nil || len(dumps) == 0 {
-		t.Fatalf("no damaged dumps in %s: %v", dir, err)
-	}
-	for _, packed := range dumps {
+	for _, packed := range shared.Glob(t, "dumps/damaged", "*.dmp.xz") {
 		name, _, _ := strings.Cut(filepath.Base(packed), ".")
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -54,13 +50,10 @@ func TestHostile_damaged(t *testing.T) {
 			if !ok {
 				t.Fatalf("nothing says what the program must tell of %s", name)
 			}
-			d := &damaged{t: t, dump: unpackDump(t, packed), raw: unpacked(t, packed)}
-			text := unpacked(t, filepath.Join(dir, "damaged", name+".truth.json.xz"))
-			if err := json.Unmarshal(text, &d.truth); err != nil {
-				t.Fatal(err)
-			}
+			d := &damaged{t: t, dump: shared.Dump(t, packed), raw: shared.Unpacked(t, packed)}
+			shared.JSON(t, shared.Path(t, "dumps/damaged", name+".truth.json.xz"), &d.truth)
 			if strings.Contains(object(list(d.truth["modules"])[0])["guid"].(string), "5EEDDEAD") {
-				d.symbols = filepath.Join(dir, "symbols", "win7seed")
+				d.symbols = shared.Path(t, "dumps/symbols/win7seed")
 			}
 			d.run()
 			check(d)
@@ -367,10 +360,7 @@ func (d *damaged) poolCorrupt() {
 	}
 	var want []uint64
 	var blocks [][]any
-	text := unpacked(d.t, filepath.Join(shared(d.t), "dumps", "damaged", "bad-pool-corrupt.blocks.json.xz"))
-	if err := json.Unmarshal(text, &blocks); err != nil {
-		d.t.Fatal(err)
-	}
+	shared.JSON(d.t, shared.Path(d.t, "dumps/damaged/bad-pool-corrupt.blocks.json.xz"), &blocks)
 	for _, b := range blocks {
 		at, _ := number(b[0]).(uint64)
 		if stop, ok := breaks[at&^0xfff]; b[3] == "a" && b[4] == "n" && (!ok || at < stop) {

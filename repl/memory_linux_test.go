@@ -3,7 +3,6 @@ package repl_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -11,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"gokd/dumpfmt/dumptest/shared"
 )
 
 // anonymousLimit is the anonymous memory that the program may use, in bytes.
@@ -44,22 +45,16 @@ func limitedProgram(t *testing.T) func(args ...string) *exec.Cmd {
 // TestMemory_damaged runs every command over the damaged dumps in a process that
 // has no more memory than promised.
 func TestMemory_damaged(t *testing.T) {
-	dir := filepath.Join(shared(t), "dumps", "damaged")
-	dumps, err := filepath.Glob(filepath.Join(dir, "*.dmp.xz"))
-	if err != nil || len(dumps) == 0 {
-		t.Fatalf("no damaged dumps in %s: %v", dir, err)
-	}
+	dumps := shared.Glob(t, "dumps/damaged", "*.dmp.xz")
 	program := limitedProgram(t)
 	for _, packed := range dumps {
 		name, _, _ := strings.Cut(filepath.Base(packed), ".")
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var truth record
-			if err := json.Unmarshal(unpacked(t, filepath.Join(dir, name+".truth.json.xz")), &truth); err != nil {
-				t.Fatal(err)
-			}
+			shared.JSON(t, shared.Path(t, "dumps/damaged", name+".truth.json.xz"), &truth)
 			script := writeScript(t, hostileBatch(truth))
-			dump := unpackDump(t, packed)
+			dump := shared.Dump(t, packed)
 			for _, flag := range []string{"-q", "-json"} {
 				withinLimit(t, program("-z", dump, "-keepgoing", "-cf", script, flag))
 			}

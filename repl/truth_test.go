@@ -1,7 +1,6 @@
 package repl_test
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
@@ -18,55 +17,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ulikunitz/xz"
-
+	"gokd/dumpfmt/dumptest/shared"
 	"gokd/repl"
 )
-
-// shared gives the folder of dumps with known truth, or skips.
-func shared(t testing.TB) string {
-	t.Helper()
-	dir := os.Getenv("GOKD_SHARED")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "shared")
-	}
-	if _, err := os.Stat(filepath.Join(dir, "dumps")); err != nil {
-		if os.Getenv("GOKD_REQUIRE_SHARED") == "1" {
-			t.Fatalf("the shared dumps are required: %v", err)
-		}
-		t.Skip("the shared dumps are not at hand (GOKD_SHARED)")
-	}
-	return dir
-}
-
-// unpacked gives a file's bytes, decompressed.
-func unpacked(t testing.TB, name string) []byte {
-	t.Helper()
-	f, err := os.Open(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	r, err := xz.NewReader(bufio.NewReader(f))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := io.ReadAll(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
-
-// unpackDump writes the decompressed dump into the test's folder.
-func unpackDump(t testing.TB, name string) string {
-	t.Helper()
-	out := filepath.Join(t.TempDir(), strings.TrimSuffix(filepath.Base(name), ".xz"))
-	if err := os.WriteFile(out, unpacked(t, name), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
 
 // record is one JSON line.
 type record map[string]any
@@ -172,24 +125,18 @@ func object(v any) record {
 }
 
 func TestTruth(t *testing.T) {
-	dir := shared(t)
-	dumps, err := filepath.Glob(filepath.Join(dir, "dumps", "x64", "*.dmp.xz"))
-	if err != nil || len(dumps) == 0 {
-		t.Fatalf("no dumps in %s: %v", dir, err)
-	}
-	for _, packed := range dumps {
+	for _, packed := range shared.Glob(t, "dumps/x64", "*.dmp.xz") {
 		name, _, _ := strings.Cut(filepath.Base(packed), ".")
 		t.Run(strings.TrimSuffix(filepath.Base(packed), ".dmp.xz"), func(t *testing.T) {
 			t.Parallel()
 			var truth record
-			if err := json.Unmarshal(unpacked(t, filepath.Join(dir, "dumps", "x64", name+".truth.json.xz")), &truth); err != nil {
-				t.Fatal(err)
-			}
-			dump := unpackDump(t, packed)
+			shared.JSON(t, shared.Path(t, "dumps/x64", name+".truth.json.xz"), &truth)
+			dump := shared.Dump(t, packed)
 			family := strings.TrimSuffix(name, "-encoded")
-			symbols := filepath.Join(dir, "isf", "windows") + ";" + filepath.Join(dir, "dumps", "symbols", family)
+			symbols := shared.Path(t, "isf/windows") + ";" + shared.Path(t, "dumps/symbols", family)
 			for _, path := range []string{"", symbols} {
-				c := &checker{dump: dump, symbols: path, truth: truth}
+				c := &checker{symbols: path, truth: truth}
+				c.ask(t, dump)
 				word := "without symbols"
 				if path != "" {
 					word = "with symbols"
@@ -201,15 +148,40 @@ func TestTruth(t *testing.T) {
 }
 
 type checker struct {
-	dump, symbols string
-	truth         record
+	symbols string
+	truth   record
+	threads []record   // of the truth
+	blocks  []poolfind // what to look for in the pool
+	answers map[string][]record
+}
+
+// threadLine asks for a thread of the truth.
+func threadLine(x record) string { return fmt.Sprintf("!thread %v e", x["address"]) }
+
+// ask runs everything that is compared in one session: opening the dump with
+// its symbols takes longer than most commands.
+func (c *checker) ask(t *testing.T, dump string) {
+	t.Helper()
+	lines := []string{"lm", "!process 0 0", "!locks -d", "!poolused 1"}
+	for _, v := range list(c.truth["threads"]) {
+		c.threads = append(c.threads, object(v))
+		lines = append(lines, threadLine(object(v)))
+	}
+	c.blocks = c.selectedBlocks()
+	for _, b := range c.blocks {
+		lines = append(lines, b.line)
+	}
+	c.answers = map[string][]record{}
+	for i, batch := range answers(t, dump, c.symbols, lines...) {
+		c.answers[lines[i]] = batch
+	}
 }
 
 func (c *checker) all(t *testing.T, family string) {
 	areas := []struct {
 		name string
 		run  func(*tally)
-	}{{"modules", c.modules}, {"processes", c.processes}, {"threads", c.threads}, {"stacks", c.stacks}, {"resources", c.resources}, {"pool tags", c.poolTags}, {"pool blocks", c.poolBlocks}}
+	}{{"modules", c.modules}, {"processes", c.processes}, {"threads", c.threadFields}, {"stacks", c.stacks}, {"resources", c.resources}, {"pool tags", c.poolTags}, {"pool blocks", c.poolBlocks}}
 	for _, a := range areas {
 		// No one knows the addresses of the seed kernel without its table, and
 		// small blocks of segment-heap pools are not walked.
@@ -230,7 +202,7 @@ func (c *checker) all(t *testing.T, family string) {
 }
 
 func (c *checker) modules(y *tally) {
-	got := keyed(answers(y.t, c.dump, c.symbols, "lm")[0], "module", "start")
+	got := keyed(c.answers["lm"], "module", "start")
 	y.eq("modules", "count", len(list(c.truth["modules"])), len(got))
 	for _, v := range list(c.truth["modules"]) {
 		m := object(v)
@@ -248,7 +220,7 @@ func (c *checker) modules(y *tally) {
 }
 
 func (c *checker) processes(y *tally) {
-	got := keyed(answers(y.t, c.dump, c.symbols, "!process 0 0")[0], "process", "address")
+	got := keyed(c.answers["!process 0 0"], "process", "address")
 	y.eq("processes", "count", len(list(c.truth["processes"])), len(got))
 	for _, v := range list(c.truth["processes"]) {
 		p := object(v)
@@ -265,24 +237,16 @@ func (c *checker) processes(y *tally) {
 	}
 }
 
-// eachThread asks for every thread whose state kd knows and pairs the answers
-// with the truth.
-func (c *checker) eachThread(y *tally, check func(where string, want, got record)) {
-	var wants []record
-	var lines []string
-	for _, v := range list(c.truth["threads"]) {
-		x := object(v)
-		wants = append(wants, x)
-		lines = append(lines, fmt.Sprintf("!thread %v e", x["address"]))
-	}
-	for i, batch := range answers(y.t, c.dump, c.symbols, lines...) {
-		at, _ := number(wants[i]["address"]).(uint64)
-		check(fmt.Sprint("thread ", wants[i]["address"]), wants[i], keyed(batch, "thread", "address")[at])
+// eachThread pairs the threads of the truth with the answers.
+func (c *checker) eachThread(check func(where string, want, got record)) {
+	for _, x := range c.threads {
+		at, _ := number(x["address"]).(uint64)
+		check(fmt.Sprint("thread ", x["address"]), x, keyed(c.answers[threadLine(x)], "thread", "address")[at])
 	}
 }
 
-func (c *checker) threads(y *tally) {
-	c.eachThread(y, func(w string, x, r record) {
+func (c *checker) threadFields(y *tally) {
+	c.eachThread(func(w string, x, r record) {
 		cid := object(r["cid"])
 		y.num(w, "pid", x["pid"], cid["pid"])
 		y.num(w, "tid", x["tid"], cid["tid"])
@@ -341,7 +305,7 @@ func site(f record) string {
 }
 
 func (c *checker) stacks(y *tally) {
-	c.eachThread(y, func(w string, x, r record) {
+	c.eachThread(func(w string, x, r record) {
 		want := list(x["stack"])
 		if len(want) == 0 || x["pid"] == 0.0 {
 			return
@@ -376,7 +340,7 @@ func sortedNumbers(l []any) []uint64 {
 }
 
 func (c *checker) resources(y *tally) {
-	got := keyed(answers(y.t, c.dump, c.symbols, "!locks -d")[0], "resource", "address")
+	got := keyed(c.answers["!locks -d"], "resource", "address")
 	y.eq("resources", "count", len(list(c.truth["resources"])), len(got))
 	for _, v := range list(c.truth["resources"]) {
 		x := object(v)
@@ -420,7 +384,7 @@ func tagText(b []byte) string {
 
 func (c *checker) poolTags(y *tally) {
 	used := map[any]record{}
-	for _, r := range answers(y.t, c.dump, c.symbols, "!poolused 1")[0] {
+	for _, r := range c.answers["!poolused 1"] {
 		if r["record"] == "pool_tag" {
 			used[r["tag"]] = r
 		}
@@ -458,21 +422,29 @@ func bareTag(name string) string {
 
 type block struct{ at, size uint64 }
 
-func (c *checker) poolBlocks(y *tally) {
+// poolfind is a search and what it must find.
+type poolfind struct {
+	line string
+	want []block
+}
+
+// selectedBlocks gives a search for each tag of the truth whose blocks are listed.
+func (c *checker) selectedBlocks() (all []poolfind) {
 	pool := object(c.truth["pool"])
-	var lines []string
-	var wants [][]block
 	for name, v := range object(pool["blocks_of_selected_tags"]) {
 		for _, kind := range []string{"nonpaged", "paged"} {
-			want := c.blocksOf(pool, list(v), bareTag(name), kind)
-			if len(want) > 0 {
-				lines, wants = append(lines, fmt.Sprintf(`!poolfind -tag "%s" -%s`, bareTag(name), kind)), append(wants, want)
+			if want := c.blocksOf(pool, list(v), bareTag(name), kind); len(want) > 0 {
+				all = append(all, poolfind{fmt.Sprintf(`!poolfind -tag "%s" -%s`, bareTag(name), kind), want})
 			}
 		}
 	}
-	for i, batch := range answers(y.t, c.dump, c.symbols, lines...) {
+	return all
+}
+
+func (c *checker) poolBlocks(y *tally) {
+	for _, b := range c.blocks {
 		var got []block
-		for _, r := range batch {
+		for _, r := range c.answers[b.line] {
 			if r["record"] == "pool_block" && r["state"] == "allocated" {
 				at, _ := number(r["address"]).(uint64)
 				size, _ := number(r["size"]).(uint64)
@@ -481,14 +453,14 @@ func (c *checker) poolBlocks(y *tally) {
 		}
 		byAddress := func(a, b block) int { return cmp.Compare(a.at, b.at) }
 		slices.SortFunc(got, byAddress)
-		slices.SortFunc(wants[i], byAddress)
-		y.eq(lines[i], "count", len(wants[i]), len(got))
-		for n := range min(len(wants[i]), len(got)) {
-			want := wants[i][n]
+		slices.SortFunc(b.want, byAddress)
+		y.eq(b.line, "count", len(b.want), len(got))
+		for n := range min(len(b.want), len(got)) {
+			want := b.want[n]
 			if want.size == 0 {
 				want.size = got[n].size // the truth of large blocks is in bytes asked for
 			}
-			y.eq(lines[i], fmt.Sprint("block ", n), want, got[n])
+			y.eq(b.line, fmt.Sprint("block ", n), want, got[n])
 		}
 	}
 }
