@@ -24,7 +24,7 @@ const (
 	offDrvTimeKernel  = 0xa4
 	driverEntryKernel = 0xa8
 
-	maxDrivers     = 8192
+	maxDrivers     = 4096
 	maxDriverEntry = 0x400
 	maxName        = 1024 // UTF-16 units
 )

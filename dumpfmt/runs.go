@@ -145,15 +145,27 @@ func (s *spans) runs(yield func(mem.Run) bool) {
 // beyond the pages that the file holds. Overlapping spans are an error, with
 // the index of one of them in the given list: nobody can tell which of the two
 // copies is the page's.
+//
+// The result uses the memory of the given spans where they are in order, as all
+// writers leave them: there may be two million.
 func newSpans(first int64, given []span, present uint64) (_ *spans, overlap int, err error) {
-	order := make([]int, 0, len(given))
-	for i := range given {
-		order = append(order, i)
-	}
-	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(given[a].pfn, given[b].pfn) })
 	s := &spans{first: first}
+	var order []uint32 // nil: as given
+	if slices.IsSortedFunc(given, byPage) {
+		s.list = given[:0]
+	} else {
+		order = make([]uint32, len(given))
+		for i := range order {
+			order[i] = uint32(i)
+		}
+		slices.SortStableFunc(order, func(a, b uint32) int { return byPage(given[a], given[b]) })
+	}
 	var end uint64 // of the spans so far, in page frame numbers
-	for n, i := range order {
+	for n := range given {
+		i := n
+		if order != nil {
+			i = int(order[n])
+		}
 		e := given[i]
 		if n > 0 && e.pfn < end {
 			return nil, i, fmt.Errorf("pages %#x to %#x overlap another run", e.pfn, e.pfn+e.pages)
@@ -171,6 +183,9 @@ func newSpans(first int64, given []span, present uint64) (_ *spans, overlap int,
 	}
 	return s, 0, nil
 }
+
+// byPage orders spans by their first page.
+func byPage(a, b span) int { return cmp.Compare(a.pfn, b.pfn) }
 
 // joins tells whether next continues a span in memory and in the file.
 func (e span) joins(next span) bool {
