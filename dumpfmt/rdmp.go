@@ -71,6 +71,7 @@ func openRdmp(o *opener) error {
 func readRanges(o *opener, first int64, limit uint64) (given []span, index uint64, err error) {
 	table := io.NewSectionReader(o.f, dataOffset+rdmpSize, first-dataOffset-rdmpSize)
 	chunk := make([]byte, min(blockSize, table.Size()/rangeSize*rangeSize))
+	given = make([]span, 0, min(table.Size()/rangeSize, maxRanges)) // growing takes several times as much
 	for at := int64(0); index < limit && at+rangeSize <= table.Size(); at += int64(len(chunk)) {
 		chunk = chunk[:min(int64(len(chunk)), (table.Size()-at)/rangeSize*rangeSize)]
 		if err := readFull(table, chunk, at); err != nil {

@@ -154,6 +154,7 @@ func newSpans(first int64, given []span, present uint64) (_ *spans, overlap int,
 	if slices.IsSortedFunc(given, byPage) {
 		s.list = given[:0]
 	} else {
+		s.list = make([]span, 0, len(given))
 		order = make([]uint32, len(given))
 		for i := range order {
 			order[i] = uint32(i)
