@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -49,9 +50,8 @@ func buildDump(t testing.TB, scenario string) []byte {
 	return b.Bytes()
 }
 
-func newMutant(t testing.TB) *mutant {
+func newMutant(t testing.TB, base []byte) *mutant {
 	t.Helper()
-	base := buildDump(t, "self-deadlock")
 	m := &mutant{base: base, name: filepath.Join(t.TempDir(), "mutant.dmp")}
 	for off := headerBytes; off+8 <= len(base); off += 8 {
 		if v := binary.LittleEndian.Uint64(base[off:]); v>>47 == 0x1ffff && v != ^uint64(0) {
@@ -325,7 +325,14 @@ func (f *finder) pointer(at mem.VA) mem.VA {
 // and runs every command that walks the target over what is left: inputs of odd
 // length as JSON, the others as text.
 func FuzzMutatedDump(f *testing.F) {
-	m := newMutant(f)
+	// Seeds run side by side, each with a file of its own.
+	idle := make(chan *mutant, runtime.GOMAXPROCS(0))
+	base := buildDump(f, "self-deadlock")
+	m := newMutant(f, base)
+	idle <- m
+	for len(idle) < cap(idle) {
+		idle <- newMutant(f, base)
+	}
 	for i, seed := range mutationSeeds(f, m) {
 		var b []byte
 		for _, x := range seed {
@@ -338,6 +345,9 @@ func FuzzMutatedDump(f *testing.F) {
 	}
 	script := writeScript(f, mutantBatch)
 	f.Fuzz(func(t *testing.T, data []byte) {
+		t.Parallel() // without effect while fuzzing
+		m := <-idle
+		defer func() { idle <- m }()
 		list, size := m.patches(decodeMutations(data))
 		args := []string{"-json"}[:len(data)%2]
 		m.with(t, list, size, func() { runBatch(t, m.name, script, args...) })
