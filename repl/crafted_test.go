@@ -164,12 +164,11 @@ func (c *crafted) ask(commands ...string) string {
 	c.t.Helper()
 	c.write(c.t)
 	script := writeScript(c.t, commands)
-	runBatch(c.t, c.name, script) // no bug, no end without end
-	r := run(c.t, "", "-z", c.name, "-q", "-keepgoing", "-cf", script)
-	if r.Code != repl.ExitFine && r.Code != repl.ExitFailed {
-		c.t.Errorf("exit code %d: %s", r.Code, r.Err)
+	var out strings.Builder
+	if code := runBatch(c.t, c.name, script, &out); code == repl.ExitOpen {
+		c.t.Errorf("the dump does not open: %s", out.String())
 	}
-	return r.Out
+	return out.String()
 }
 
 func (c *crafted) wants(out string, parts ...string) {

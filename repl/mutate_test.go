@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -216,6 +217,11 @@ func (w *watch) Write(p []byte) (int, error) {
 			w.found = string(all[max(0, bytes.Index(all, []byte(sign))-200):min(len(all), bytes.Index(all, []byte(sign))+4000)])
 		}
 	}
+	for i, c := range p {
+		if w.found == "" && (c < 0x20 && c != '\n' && c != '\t' || c == 0x7f) {
+			w.found = fmt.Sprintf("a raw %#x in %q", c, p[max(0, i-100):min(len(p), i+100)])
+		}
+	}
 	w.tail = append([]byte(nil), p[max(0, len(p)-64):]...)
 	if w.total += int64(len(p)); w.total > maxOutput {
 		return 0, errTooMuch
@@ -224,8 +230,8 @@ func (w *watch) Write(p []byte) (int, error) {
 }
 
 // runBatch runs a script on a dump and checks what must hold whatever the dump.
-// What is printed also goes to answer.
-func runBatch(t testing.TB, dump, script string, answer io.Writer, args ...string) {
+// What is printed also goes to answer. It gives the exit code.
+func runBatch(t testing.TB, dump, script string, answer io.Writer, args ...string) int {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), endless)
 	defer cancel()
@@ -245,6 +251,7 @@ func runBatch(t testing.TB, dump, script string, answer io.Writer, args ...strin
 	case code != repl.ExitFine && code != repl.ExitFailed && code != repl.ExitOpen:
 		t.Errorf("exit code %d", code)
 	}
+	return code
 }
 
 func writeScript(t testing.TB, lines []string) string {
