@@ -38,11 +38,7 @@ func checkLog(ctx context.Context, p Program, args []string) error {
 	if err != nil {
 		return err
 	}
-	name := ""
-	if len(opt.dumps) > 0 {
-		name = opt.dumps[0]
-	}
-	t, err := p.openInto(ctx, s, name, opt)
+	t, err := p.openInto(ctx, s, opt)
 	if err != nil {
 		return err
 	}
@@ -117,8 +113,13 @@ func skipCheck(s *cmd.Session, line string) bool {
 	return false
 }
 
-// openInto opens a dump and makes it the session's.
-func (p Program) openInto(ctx context.Context, s *cmd.Session, name string, opt options) (*Target, error) {
+// openInto opens the first dump of the command line, or the one that stands in
+// for none, and makes it the session's.
+func (p Program) openInto(ctx context.Context, s *cmd.Session, opt options) (*Target, error) {
+	name := ""
+	if len(opt.dumps) > 0 {
+		name = opt.dumps[0]
+	}
 	t, err := p.Open(ctx, name, opt.paths)
 	if err != nil {
 		return nil, err

@@ -25,7 +25,7 @@ func snapshotSession(t testing.TB) *cmd.Session {
 	p := Program{Scenarios: os.DirFS("../testdata/snapshots"), Getenv: func(string) string { return "" }}
 	s := &cmd.Session{Commands: table, Out: cmd.NewOutput(&strings.Builder{}, report.Era19041, false)}
 	s.Eval = masm.ForSession(s)
-	target, err := p.openInto(t.Context(), s, "", options{})
+	target, err := p.openInto(t.Context(), s, options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,11 +25,7 @@ func (p Program) session(ctx context.Context, opt options) error {
 		return err
 	}
 	defer out.Flush()
-	name := ""
-	if len(opt.dumps) > 0 {
-		name = opt.dumps[0]
-	}
-	t, err := p.openInto(ctx, s, name, opt)
+	t, err := p.openInto(ctx, s, opt)
 	if err != nil {
 		return err
 	}

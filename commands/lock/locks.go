@@ -263,7 +263,7 @@ func odd(r *resource.Resource) bool {
 
 // counters is what -p adds.
 func counters(r *resource.Resource) report.Record {
-	return report.Textf("     ActiveCount = %d  ActiveEntries = %d  Flag = %#x  OwnerEntries = %d\n",
+	return report.Notef("     ActiveCount = %d  ActiveEntries = %d  Flag = %#x  OwnerEntries = %d",
 		r.ActiveCount, r.ActiveEntries, r.Flag, len(r.Entries))
 }
 

@@ -25,7 +25,6 @@ type blockRecord struct {
 	Missing      report.Missing `json:"missing,omitempty"`
 
 	block pool.Block
-	first bool // of the large ones: the old layout has a blank line before it
 }
 
 func newBlock(p *pool.Pool, b pool.Block, owner bool) *blockRecord {
@@ -51,21 +50,12 @@ func (*blockRecord) Type() string { return "pool_block" }
 // kdPools are the pools' names as kd writes them.
 var kdPools = [...]string{pool.Nonpaged: "Nonpaged", pool.Paged: "Paged", pool.Session: "Session", pool.Special: "Special"}
 
-// WriteText writes the row of !poolfind. The newer layout names the body and
-// its size, and has no word for a block that is free: free blocks have no row
-// there, the summary counts them.
+// WriteText writes the row of !poolfind as debuggers from 6.2 on do. The layout
+// names the body and its size, and has no word for a block that is free: free
+// blocks have no row there, the summary counts them.
 func (r *blockRecord) WriteText(p *report.Printer) {
-	b := r.block
-	switch {
-	case p.Era == report.Era62 && b.Large:
-		if r.first {
-			p.Printf("\n")
-		}
-		p.Printf("%s : large page allocation, Tag is %s, size is %#x bytes\n", b.Body, b.Tag, b.Size)
-	case p.Era == report.Era62:
-		report.Text(headerRow(b, "")).WriteText(p)
-	case b.State == pool.Allocated:
-		report.Text(newRow(b)).WriteText(p)
+	if r.block.State == pool.Allocated {
+		report.Text(newRow(r.block)).WriteText(p)
 	}
 }
 
@@ -146,20 +136,11 @@ func (scanLine) TextOnly() {}
 func (l scanLine) WriteText(p *report.Printer) {
 	tag := fmt.Sprintf("tag %#08x (%s)", l.pattern.Value(), l.pattern.Text())
 	name := strings.ToLower(kdPools[l.kind])
-	if p.Era == report.Era62 {
-		tag = "Tag: " + l.pattern.Text()
-		if name = kdPools[l.kind]; l.kind == pool.Nonpaged {
-			name = "NonPaged"
-		}
-	}
-	switch {
-	case !l.large:
-		p.Printf("\nSearching %s pool (%s : %s) for %s\n\n", name, l.start, l.end, tag)
-	case p.Era == report.Era62:
-		p.Printf("\nScanning large pool allocation table for %s (%s : %s)\n", tag, l.start, l.end)
-	default:
+	if l.large {
 		p.Printf("\nScanning large pool allocation table for %s (%s : %s)\n\n", tag, l.start, l.end)
+		return
 	}
+	p.Printf("\nSearching %s pool (%s : %s) for %s\n\n", name, l.start, l.end, tag)
 }
 
 // findSummary is the last record of !poolfind.
@@ -233,7 +214,7 @@ func (r *findSummary) add(s pool.Summary) {
 func (r *findSummary) WriteText(p *report.Printer) {
 	p.Own("%d found, %d bytes allocated; checked: %d blocks in %d pages, %d large allocations.\n",
 		r.Matches, r.Bytes, r.Blocks, r.PagesScanned, r.LargeChecked)
-	if r.Free > 0 && p.Era != report.Era62 {
+	if r.Free > 0 {
 		p.Own("%d of them are free; they have no row above.\n", r.Free)
 	}
 	if r.Covers != "" {

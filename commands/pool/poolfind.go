@@ -30,8 +30,8 @@ var poolfind = &cmd.Command{
 	},
 	Needs: cmd.NeedKernel,
 	Help: `Searches the table of large allocations, then every page of the pool, for blocks
-with a tag. Freed blocks keep the tag of their last use; the old layout
-(-compat 6.2) lists them, the newer one counts them.
+with a tag. Freed blocks keep the tag of their last use: they are counted, and
+stand in the JSON records, but have no row.
 
 Pages that the dump does not hold can't be searched; the last line says how many.
 From Windows 10 1903 (18362) on small blocks live in segment heaps, which are not
@@ -212,7 +212,6 @@ func (f *find) emit(ctx context.Context, found func(func(pool.Block, error) bool
 		if f.process != 0 && (rec.Owner == nil || mem.VA(*rec.Owner) != f.process) {
 			continue
 		}
-		rec.first = b.Large && f.sum.Matches == 0
 		f.sum.count(b)
 		if failed = f.out.Emit(rec); failed != nil {
 			break

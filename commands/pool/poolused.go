@@ -77,8 +77,6 @@ func (r *tagRecord) WriteText(p *report.Printer) {
 	case r.counters:
 		p.Printf(" %-4s%12d%12d%10d%13d%13d%12d%10d%13d\t%s\n", tag,
 			n.Allocs, n.Frees, n.Live, n.Bytes, g.Allocs, g.Frees, g.Live, g.Bytes, r.text)
-	case p.Era == report.Era62: // the old layout puts no space before the description
-		p.Printf(" %-4s%9d%9d%10d%9d%s\n", tag, n.Live, n.Bytes, g.Live, g.Bytes, r.text)
 	default:
 		p.Printf(" %-4s%10d%13d%11d%13d\t%s\n", tag, n.Live, n.Bytes, g.Live, g.Bytes, r.text)
 	}
@@ -114,8 +112,6 @@ func (r *totalRecord) WriteText(p *report.Printer) {
 	switch {
 	case r.counters:
 		p.Printf(" TOTAL%11d%12d%10d%13d%13d%12d%10d%13d\n", n.Allocs, n.Frees, n.Live, n.Bytes, g.Allocs, g.Frees, g.Live, g.Bytes)
-	case p.Era == report.Era62:
-		p.Printf(" TOTAL%12d%10d%10d%9d\n", n.Live, n.Bytes, g.Live, g.Bytes)
 	default:
 		p.Printf(" TOTAL%9d%13d%11d%13d\n", n.Live, n.Bytes, g.Live, g.Bytes)
 	}
@@ -135,14 +131,11 @@ func (heading) TextOnly() {}
 
 // WriteText writes the line that names the order and the columns.
 func (h heading) WriteText(p *report.Printer) {
-	old := p.Era == report.Era62
 	switch {
 	case h.flags&flagNonpaged != 0:
 		p.Printf(" Sorting by NonPaged Pool Consumed\n")
 	case h.flags&flagPaged != 0:
 		p.Printf(" Sorting by Paged Pool Consumed\n")
-	case old:
-		p.Printf("   Sorting by  Tag\n")
 	default:
 		p.Printf(" Sorting by Tag\n")
 	}
@@ -150,8 +143,6 @@ func (h heading) WriteText(p *report.Printer) {
 	case h.flags&flagCounters != 0:
 		p.Printf("\n                            NonPaged                                         Paged\n" +
 			" Tag       Allocs       Frees      Diff         Used       Allocs       Frees      Diff         Used\n\n")
-	case old:
-		p.Printf("\n  Pool Used:\n            NonPaged            Paged\n Tag    Allocs     Used    Allocs     Used\n")
 	default:
 		p.Printf("\n               NonPaged                  Paged\n" +
 			" Tag     Allocs         Used     Allocs         Used\n\n")
