@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"gokd/model/mem"
@@ -11,6 +12,11 @@ import (
 // maxBigPages bounds the big-page table. MemProcFS takes a table of more than
 // 0x1000000 entries for damage.
 const maxBigPages = 1 << 24
+
+// maxKept bounds the large allocations that are kept, some 50 MB of them. Page
+// tables can map a few pages over and over, so a table of a size that passes
+// may still hold far more than the dump.
+const maxKept = 1 << 20
 
 // maxAllocation bounds one large allocation in bytes: the kernel half of a
 // 48-bit address space.
@@ -96,19 +102,39 @@ func (p *Pool) bigPages(ctx context.Context) (*bigTable, error) {
 }
 
 func (p *Pool) readBigTable(ctx context.Context, space *mem.Space, at mem.VA, count uint64) (*bigTable, error) {
+	const what = "table of large allocations"
 	t := &bigTable{start: at, end: at + mem.VA(count*p.layout.bigSize)}
-	var err error
-	t.partial, err = readTable(ctx, space, "table of large allocations", at, count, p.layout.bigSize, func(e []byte) {
-		b, state := p.layout.bigBlock(e)
-		switch state {
-		case slotUsed:
-			t.blocks = append(t.blocks, b)
-		case slotOdd:
-			t.odd++
+	// Counted first, so that the room is taken once and as it is needed.
+	used := 0
+	_, err := readTable(ctx, space, what, at, count, p.layout.bigSize, func(e []byte) {
+		if _, state := p.layout.bigBlock(e); state == slotUsed {
+			used++
 		}
 	})
 	if err != nil {
 		return nil, err
+	}
+	t.blocks = make([]Block, 0, min(used, maxKept))
+	var dropped uint64
+	t.partial, err = readTable(ctx, space, what, at, count, p.layout.bigSize, func(e []byte) {
+		b, state := p.layout.bigBlock(e)
+		switch {
+		case state == slotOdd:
+			t.odd++
+		case state == slotUsed && len(t.blocks) == maxKept:
+			dropped++
+		case state == slotUsed:
+			t.blocks = append(t.blocks, b)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if dropped > 0 {
+		if t.partial == nil {
+			t.partial = &PartError{What: what, At: at, Err: fmt.Errorf("more than %d allocations: %w", maxKept, ErrLimit)}
+		}
+		t.partial.Entries += dropped
 	}
 	slices.SortFunc(t.blocks, func(a, b Block) int {
 		switch {

@@ -15,6 +15,10 @@ type session struct {
 	space *mem.Space
 }
 
+// maxSessions bounds the sessions that are looked into: each takes an address
+// space of its own.
+const maxSessions = 512
+
 // sessions finds the sessions through their processes: _EPROCESS.Session is
 // the address of the session's structure, the same in all of its processes and
 // mapped only in their page tables.
@@ -28,6 +32,9 @@ func (p *Pool) sessions(ctx context.Context) ([]session, error) {
 	for o, err := range p.k.List(ctx, head, "_EPROCESS", "ActiveProcessLinks", model.MaxProcesses) {
 		if err != nil {
 			return list, err
+		}
+		if len(list) == maxSessions {
+			return list, fmt.Errorf("more than %d sessions: %w", maxSessions, ErrLimit)
 		}
 		at, err := o.Field("Session").Pointer()
 		dtb, err2 := o.Field("Pcb.DirectoryTableBase").Uint()
