@@ -144,8 +144,8 @@ func (s *Space) upper(e uint64, at VA, level Level) (table PA, err error) {
 }
 
 // leaf reads a last-level entry: the page, or a demand-zero page, or why there
-// is none. The order of the tests is the memory manager's (kernel.md 3.3 is our
-// summary; MemProcFS mm_win.c and the _MMPTE types are public sources).
+// is none. The order of the tests is the memory manager's, as MemProcFS's
+// mm_win.c and the public _MMPTE types show it.
 func (s *Space) leaf(pte uint64, at VA, depth int) (page PA, zero bool, err error) {
 	fault := func(why string) error {
 		return &Fault{Kind: NotPresent, VA: at, Level: LevelPTE, Entry: pte, Why: why}

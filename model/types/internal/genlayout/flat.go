@@ -16,16 +16,16 @@ import (
 type flat struct {
 	types map[string][]string // first the kind and size, then the fields
 	enums map[string][]string // first the size, then the constants
-	todo  []string
+	pending  []string
 }
 
 // flatten takes the wanted types from a store with everything they hold by
 // value. What they only point at stays a name.
 func flatten(s types.Store, wanted []string) *flat {
-	f := &flat{types: map[string][]string{}, enums: map[string][]string{}, todo: slices.Clone(wanted)}
-	for len(f.todo) > 0 {
-		name := f.todo[0]
-		f.todo = f.todo[1:]
+	f := &flat{types: map[string][]string{}, enums: map[string][]string{}, pending: slices.Clone(wanted)}
+	for len(f.pending) > 0 {
+		name := f.pending[0]
+		f.pending = f.pending[1:]
 		if t, err := s.Type(name); err == nil {
 			f.add(name, t)
 		}
@@ -80,7 +80,7 @@ func (f *flat) expr(path string, t *types.Type, byValue bool) string {
 			return path
 		}
 		if byValue {
-			f.todo = append(f.todo, t.Name)
+			f.pending = append(f.pending, t.Name)
 		}
 	}
 	if short, ok := shorthand[t.Name]; ok {
