@@ -34,22 +34,8 @@ func Load(ctx context.Context, src Source) (*Kernel, error) {
 		return k, nil
 	}
 
-	// Stage 2: the kernel image. A plain debugger data block names its base;
-	// where the block is encoded, the first module of the loader's list does.
-	if err := k.loadDebugData(); err != nil {
-		k.findBase()
-		k.identify(ctx)
-		if err = k.loadDebugData(); err != nil {
-			k.warn("%v", err)
-		}
-	} else {
-		k.findBase()
-		k.identify(ctx)
-	}
-	if k.Base == 0 {
-		k.warn("the kernel image was not found: neither the debugger data block nor the module list can be read")
-	}
-
+	// Stage 2: the kernel image and its debugger data block.
+	k.findKernel(ctx)
 	k.checkProcessors()
 
 	// Stage 3: structures at fixed places of a triage dump become readable at
@@ -75,6 +61,23 @@ func Load(ctx context.Context, src Source) (*Kernel, error) {
 	// Stage 8: image files stand in for read-only sections that the dump lacks.
 	k.loadImages(ctx)
 	return k, nil
+}
+
+// findKernel finds the kernel image and the debugger data block. A plain block
+// names the image's base; where it is encoded, the first module of the loader's
+// list does, and the image's identity leads to the keys.
+func (k *Kernel) findKernel(ctx context.Context) {
+	err := k.loadDebugData()
+	k.findBase()
+	k.identify(ctx)
+	if err != nil {
+		if err = k.loadDebugData(); err != nil {
+			k.warn("%v", err)
+		}
+	}
+	if k.Base == 0 {
+		k.warn("the kernel image was not found: neither the debugger data block nor the module list can be read")
+	}
 }
 
 // loadTriageOnly lists what needs no layout, for machines whose structures are

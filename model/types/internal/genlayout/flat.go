@@ -14,9 +14,9 @@ import (
 // ("_IRP.Tail.Overlay"): their numbers in a PDB differ from build to build and
 // would hide what is equal.
 type flat struct {
-	types map[string][]string // first the kind and size, then the fields
-	enums map[string][]string // first the size, then the constants
-	pending  []string
+	types   map[string][]string // first the kind and size, then the fields
+	enums   map[string][]string // first the size, then the constants
+	pending []string
 }
 
 // flatten takes the wanted types from a store with everything they hold by
