@@ -165,6 +165,9 @@ type finder struct {
 	// of contended resources in whose owner table a thread stands.
 	claimed map[mem.VA]bool
 	slots   map[mem.VA]int
+	// contended are the resources with waiters, each with the threads that stand
+	// in its owner table.
+	contended map[mem.VA]map[mem.VA]bool
 	// registers are the values that a waiting thread's frames hold, by thread.
 	registers map[mem.VA]map[mem.VA]bool
 }

@@ -3,6 +3,7 @@ package resource
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"gokd/model"
@@ -194,20 +195,32 @@ func (f *finder) exclusiveByRegisters(r *Resource, x *waitIndex) {
 		return
 	}
 	f.prepareClaims()
-	slots := map[mem.VA]bool{}
-	for _, e := range r.Entries {
-		slots[e.Thread] = true
-	}
-	for t := range x.onStack {
+	for _, t := range slices.Sorted(maps.Keys(x.onStack)) { // in no known order
 		if len(r.WaitingExclusive) >= int(r.ExclusiveCount) {
 			break
 		}
-		if !f.claimed[t] && !slots[t] && f.held(t)[r.Address] {
+		if at, ok := f.onlyHeld(t); ok && at == r.Address && !f.claimed[t] {
 			r.WaitingExclusive = append(r.WaitingExclusive, t)
 			f.claimed[t] = true
 		}
 	}
-	slices.Sort(r.WaitingExclusive) // in no known order
+}
+
+// onlyHeld gives the contended resource that a waiting thread's frames name. A
+// thread that stands in a resource's owner table does not wait for it this way,
+// and one whose frames name several is not guessed at.
+func (f *finder) onlyHeld(t mem.VA) (at mem.VA, ok bool) {
+	for v := range f.held(t) {
+		owners, contended := f.contended[v]
+		if !contended || owners[t] {
+			continue
+		}
+		if ok {
+			return 0, false
+		}
+		at, ok = v, true
+	}
+	return at, ok
 }
 
 // waitFrames is how far up the stack of a waiting thread the resource is looked
@@ -249,6 +262,7 @@ func (f *finder) prepareClaims() {
 		return
 	}
 	f.claimed, f.slots = map[mem.VA]bool{}, map[mem.VA]int{}
+	f.contended = map[mem.VA]map[mem.VA]bool{}
 	head, err := f.k.Global("ExpSystemResourcesList")
 	if err != nil {
 		return
@@ -266,13 +280,15 @@ func (f *finder) prepareClaims() {
 		for _, t := range append(f.waitersOn(r, o.Field("SharedWaiters"), true), f.waitersOn(r, o.Field("ExclusiveWaiters"), f.exclusiveChain())...) {
 			f.claimed[t] = true
 		}
-		if shared == 0 {
-			continue
-		}
 		f.owners(r, o)
+		in := map[mem.VA]bool{}
 		for _, e := range r.Entries {
-			f.slots[e.Thread]++
+			in[e.Thread] = true
+			if shared > 0 {
+				f.slots[e.Thread]++
+			}
 		}
+		f.contended[r.Address] = in
 	}
 }
 
