@@ -5,12 +5,16 @@ import (
 	"slices"
 
 	"gokd/commands/cmd"
+	"gokd/commands/code"
 	"gokd/commands/lock"
 	"gokd/commands/memory"
 	"gokd/commands/pool"
 	"gokd/commands/process"
+	"gokd/commands/script"
 	"gokd/commands/session"
+	"gokd/commands/stack"
 	"gokd/commands/symbol"
+	"gokd/commands/symload"
 	"gokd/commands/thread"
 )
 
@@ -19,10 +23,14 @@ import (
 func Table() (*cmd.Table, error) {
 	return cmd.NewTable(slices.Concat(
 		session.Commands(),
+		script.Commands(),
+		symload.Commands(),
 		symbol.Commands(),
 		memory.Commands(),
 		process.Commands(),
 		thread.Commands(),
+		stack.Commands(),
+		code.Commands(),
 		lock.Commands(),
 		pool.Commands(),
 	)...)

@@ -125,6 +125,7 @@ func (p Program) openInto(ctx context.Context, s *cmd.Session, opt options) (*Ta
 		return nil, err
 	}
 	s.Kernel, s.Changed = t.Kernel, t.Dump.Changed
+	s.Symbols, s.Images = t.symbols, t.images
 	s.CPU = t.Kernel.CrashProcessor()
 	preload(ctx, s)
 	return t, nil

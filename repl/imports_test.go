@@ -18,35 +18,45 @@ import (
 // line here. Tests are exempt.
 var mayImport = map[string]string{
 	".":    "repl",
-	"repl": "repl/source commands commands/cmd commands/masm commands/report commands/session dumpfmt dumpfmt/snapshot model model/types golang.org/x/sys golang.org/x/term github.com/pkg/term",
+	"repl": "repl/source commands commands/cmd commands/masm commands/report commands/session dumpfmt dumpfmt/snapshot model model/types model/types/sympath golang.org/x/sys golang.org/x/term github.com/pkg/term",
 
 	"repl/source": "dumpfmt model",
 
-	"commands":         "commands/cmd commands/session commands/memory commands/symbol commands/process commands/thread commands/lock commands/pool commands/lesson",
-	"commands/cmd":     "commands/report model model/mem model/types",
+	"commands":         "commands/cmd commands/session commands/script commands/memory commands/symbol commands/symload commands/process commands/thread commands/stack commands/code commands/lock commands/pool commands/lesson",
+	"commands/cmd":     "commands/report model model/mem model/types model/types/sympath",
 	"commands/report":  "",
 	"commands/masm":    "commands/cmd model model/mem",
 	"commands/show":    group + " model/unwind",
 	"commands/session": group,
-	"commands/memory":  group,
-	"commands/symbol":  group,
+	"commands/script":  group + " commands/show",
+	"commands/memory":  group + " commands/show",
+	"commands/symbol":  group + " commands/show",
+	"commands/symload": group + " model/types/sympath model/types/index",
+	"commands/stack":   group + " commands/show",
+	"commands/code":    group + " commands/show model/disasm",
 	"commands/process": group + " commands/show",
 	"commands/thread":  group + " commands/show",
 	"commands/lock":    group + " commands/show",
 	"commands/pool":    group + " commands/show",
 	"commands/lesson":  group + " commands/show",
 
-	"model":           "model/mem model/types",
-	"model/mem":       "",
-	"model/types":     "model/mem github.com/ulikunitz/xz",
-	"model/unwind":    "model model/mem model/types",
-	"model/process":   walker,
-	"model/thread":    walker + " model/process",
-	"model/resource":  walker + " model/process model/thread",
-	"model/pool":      walker,
-	"model/ident":     walker + " model/process model/thread model/resource model/pool",
-	"model/diagnose":  walker + " model/process model/thread model/resource model/pool model/ident",
-	"model/modeltest": "model model/mem model/types dumpfmt dumpfmt/dumptest/shared repl/source", // for tests only
+	"model":               "model/mem model/types",
+	"model/mem":           "",
+	"model/types":         "model/mem github.com/ulikunitz/xz",
+	"model/types/pdb":     "model/types",
+	"model/types/cab":     "",
+	"model/types/index":   "model/types",
+	"model/types/undname": "",
+	"model/types/sympath": "model/types model/types/pdb model/types/cab model/types/index",
+	"model/disasm":        "golang.org/x/arch",
+	"model/unwind":        "model model/mem model/types",
+	"model/process":       walker,
+	"model/thread":        walker + " model/process",
+	"model/resource":      walker + " model/process model/thread",
+	"model/pool":          walker,
+	"model/ident":         walker + " model/process model/thread model/resource model/pool",
+	"model/diagnose":      walker + " model/process model/thread model/resource model/pool model/ident",
+	"model/modeltest":     "model model/mem model/types model/types/sympath dumpfmt dumpfmt/dumptest/shared repl/source", // for tests only
 
 	"model/types/internal/genlayout": "model/types", // run by hand, makes embedded tables
 
@@ -58,7 +68,7 @@ var mayImport = map[string]string{
 }
 
 const (
-	group  = "commands/cmd commands/report model model/mem model/types model/process model/thread model/resource model/pool model/ident model/diagnose"
+	group  = "commands/cmd commands/report model model/mem model/types model/process model/thread model/resource model/pool model/ident model/diagnose model/unwind"
 	walker = "model model/mem model/types model/unwind"
 )
 

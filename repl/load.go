@@ -6,7 +6,7 @@ import (
 
 	"gokd/dumpfmt"
 	"gokd/model"
-	"gokd/model/types"
+	"gokd/model/types/sympath"
 	"gokd/repl/source"
 )
 
@@ -16,8 +16,8 @@ type Target struct {
 	Kernel *model.Kernel
 	Name   string // as given, or the scenario's
 
-	symbols *types.Path // the symbol path; nil where none was given
-	images  *types.ImagePath
+	symbols *sympath.Path // the symbol path; may be empty
+	images  *sympath.Images
 }
 
 // Close releases the dump's file.
@@ -33,20 +33,15 @@ type Paths struct {
 func load(ctx context.Context, o opened, paths Paths) (*Target, error) {
 	t := &Target{Dump: o.dump, Name: o.shown}
 	src := source.Of(o.shown, o.dump)
-	src.Symbols = o.symbols
-	if paths.Symbols != "" {
-		t.symbols = types.NewPath(paths.Symbols)
-		src.Symbols = t.symbols
-		if o.symbols != nil {
-			src.Symbols = chain{t.symbols, o.symbols}
-		}
-		src.Warnings = append(src.Warnings, notes("symbol path", t.symbols.Notes())...)
+	t.symbols = sympath.New(paths.Symbols)
+	src.Symbols = t.symbols
+	if o.symbols != nil {
+		src.Symbols = chain{t.symbols, o.symbols}
 	}
-	if paths.Images != "" {
-		t.images = types.NewImagePath(paths.Images)
-		src.Images = t.images
-		src.Warnings = append(src.Warnings, notes("image path", t.images.Notes())...)
-	}
+	src.Warnings = append(src.Warnings, notes("symbol path", t.symbols.Notes())...)
+	t.images = sympath.NewImages(paths.Images)
+	src.Images = t.images
+	src.Warnings = append(src.Warnings, notes("image path", t.images.Notes())...)
 	k, err := model.Load(ctx, src)
 	if err != nil {
 		return nil, err

@@ -79,7 +79,11 @@ func (a Args) Quoted(name string) bool { return a.values[name].quoted }
 
 // Evaluator works out an expression.
 type Evaluator interface {
+	// Eval gives the value of a whole text.
 	Eval(ctx context.Context, expr string) (uint64, error)
+	// EvalPrefix gives the value of the longest expression at the front of a
+	// text, and what follows it.
+	EvalPrefix(ctx context.Context, text string) (v uint64, rest string, err error)
 }
 
 type word struct {

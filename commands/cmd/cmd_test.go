@@ -28,6 +28,12 @@ func (hexEval) Eval(_ context.Context, expr string) (v uint64, err error) {
 	return v, nil
 }
 
+func (h hexEval) EvalPrefix(ctx context.Context, text string) (uint64, string, error) {
+	word, rest := cutWord(strings.TrimLeft(text, " \t"))
+	v, err := h.Eval(ctx, word)
+	return v, rest, err
+}
+
 var everyKind = &Command{
 	Name: "!all", Aliases: []string{"every"}, Group: GroupSession, Summary: "take arguments", Help: "Takes one of each kind.",
 	Args: []Arg{

@@ -30,16 +30,18 @@ type Group string
 // The groups, in the order of the manual.
 const (
 	GroupSession Group = "Session"
+	GroupScript  Group = "Scripts"
 	GroupSymbols Group = "Modules and symbols"
 	GroupMemory  Group = "Memory"
 	GroupProcess Group = "Processes"
 	GroupThread  Group = "Threads and stacks"
+	GroupCode    Group = "Code"
 	GroupLock    Group = "Locks"
 	GroupPool    Group = "Pool"
 )
 
 // Groups lists the groups in the order of the manual.
-var Groups = []Group{GroupSession, GroupSymbols, GroupMemory, GroupProcess, GroupThread, GroupLock, GroupPool}
+var Groups = []Group{GroupSession, GroupScript, GroupSymbols, GroupMemory, GroupProcess, GroupThread, GroupCode, GroupLock, GroupPool}
 
 // Command is one command: data for help, completion and the manual, and what
 // it does.

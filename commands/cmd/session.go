@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"gokd/model"
+	"gokd/model/types/sympath"
 )
 
 // Session is one debugging session: the target and the user's settings. It is
@@ -28,7 +29,11 @@ type Session struct {
 	Location *time.Location // of the clock that times are shown in; nil: UTC
 	Version  string         // of the program
 
-	CPU         int  // the current processor, ~N
+	Symbols *sympath.Path   // where symbols are looked for; nil: nowhere
+	Images  *sympath.Images // where image files are looked for; nil: nowhere
+
+	CPU         int // the current processor, ~N
+	Scope       Scope
 	KeepGoing   bool // a failing command does not stop a script
 	Interactive bool // commands come from a terminal
 	Quit        bool // q was typed

@@ -75,24 +75,30 @@ func resolveError(expr string, at int, why string) error {
 // of the memory that was to be read.
 func (e *Evaluator) Eval(ctx context.Context, expr string) (uint64, error) {
 	expr = strings.TrimSpace(expr)
-	if len(expr) > maxLength {
-		return 0, fmt.Errorf("expression of %d characters: at most %d", len(expr), maxLength)
+	v, rest, err := e.EvalPrefix(ctx, expr)
+	if err == nil && rest != "" {
+		return 0, syntaxError(expr, len(expr)-len(rest), "an operator or the end is expected here")
 	}
-	p := &parser{ctx: ctx, target: e.target, lex: lexer{text: expr}}
+	return v, err
+}
+
+// EvalPrefix gives the value of the longest expression at the front of a text,
+// and what follows it: of "nt!Foo + 10 L8" the sum, and "L8".
+func (e *Evaluator) EvalPrefix(ctx context.Context, text string) (v uint64, rest string, err error) {
+	if len(text) > maxLength {
+		return 0, "", fmt.Errorf("expression of %d characters: at most %d", len(text), maxLength)
+	}
+	p := &parser{ctx: ctx, target: e.target, lex: lexer{text: text}}
 	if err := p.advance(); err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	if p.tok.kind == tokEnd {
-		return 0, syntaxError(expr, 0, "an expression is missing")
+		return 0, "", syntaxError(text, len(text), "an expression is missing")
 	}
-	v, err := p.expression(0, 0)
-	if err != nil {
-		return 0, err
+	if v, err = p.expression(0, 0); err != nil {
+		return 0, "", err
 	}
-	if p.tok.kind != tokEnd {
-		return 0, syntaxError(expr, p.tok.at, "an operator or the end is expected here")
-	}
-	return v, nil
+	return v, text[p.tok.at:], nil
 }
 
 // parser is a Pratt parser that computes as it reads.

@@ -36,10 +36,7 @@ func (t *session) Symbol(ctx context.Context, module, name string) (mem.VA, bool
 
 // ReadVirtual implements Target.
 func (t *session) ReadVirtual(p []byte, at mem.VA) (int, error) {
-	if t.s.Kernel == nil {
-		return 0, fmt.Errorf("no dump is open")
-	}
-	return t.s.Kernel.Space.ReadVirtual(p, at)
+	return t.s.ReadVirtual(p, at)
 }
 
 // registerNames are the general registers in the order of unwind codes.
@@ -67,7 +64,7 @@ func (t *session) Register(name string) (uint64, bool, error) {
 	if !ok {
 		return 0, false, nil
 	}
-	r, err := t.context()
+	r, err := t.s.Registers()
 	if err != nil {
 		return 0, true, err
 	}
@@ -134,37 +131,18 @@ func lacks(p *model.Processor, what string) error {
 	return fmt.Errorf("processor %d: %s", p.Number, what)
 }
 
-// context gives the current processor's registers. A dump whose processors
-// can't be found still has those of the one that crashed.
-func (t *session) context() (*model.Registers, error) {
-	k := t.s.Kernel
-	p, err := t.processor()
-	if err == nil && p.Context != nil {
-		return p.Context, nil
-	}
-	if len(k.Processors) == 0 {
-		if r, ok := model.ParseContext(k.Source.Crash.Context); ok {
-			return &r, nil
-		}
-	}
-	if err == nil {
-		err = lacks(p, "its registers were not saved in the dump")
-	}
-	return nil, err
-}
-
 // pseudo are the pseudo-registers that are read from the processor's block and
 // its current thread.
 var pseudo = map[string]func(t *session) (uint64, error){
 	"prcb":   func(t *session) (uint64, error) { p, err := t.processor(); return at(p, err) },
 	"pcrb":   func(t *session) (uint64, error) { p, err := t.processor(); return at(p, err) },
 	"thread": (*session).thread,
-	"proc":   func(t *session) (uint64, error) { return t.field("_KTHREAD", "ApcState.Process") },
+	"proc":   (*session).process,
 	"teb":    func(t *session) (uint64, error) { return t.field("_KTHREAD", "Teb") },
 	"tid":    func(t *session) (uint64, error) { return t.field("_ETHREAD", "Cid.UniqueThread") },
 	"tpid":   func(t *session) (uint64, error) { return t.field("_ETHREAD", "Cid.UniqueProcess") },
 	"peb": func(t *session) (uint64, error) {
-		p, err := t.field("_KTHREAD", "ApcState.Process")
+		p, err := t.process()
 		if err != nil {
 			return 0, err
 		}
@@ -183,14 +161,13 @@ func at(p *model.Processor, err error) (uint64, error) {
 }
 
 func (t *session) thread() (uint64, error) {
-	p, err := t.processor()
-	switch {
-	case err != nil:
-		return 0, err
-	case p.CurrentThread == 0:
-		return 0, lacks(p, "its current thread is not in the dump")
-	}
-	return uint64(p.CurrentThread), nil
+	at, err := t.s.Thread()
+	return uint64(at), err
+}
+
+func (t *session) process() (uint64, error) {
+	at, err := t.s.Process()
+	return uint64(at), err
 }
 
 // field reads a field of the current thread.

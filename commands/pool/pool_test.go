@@ -25,6 +25,13 @@ import (
 // hexEval reads every expression as a hex number.
 type hexEval struct{}
 
+// EvalPrefix gives the value of the first word.
+func (h hexEval) EvalPrefix(ctx context.Context, text string) (uint64, string, error) {
+	word, rest, _ := strings.Cut(strings.TrimLeft(text, " "), " ")
+	v, err := h.Eval(ctx, word)
+	return v, rest, err
+}
+
 func (hexEval) Eval(_ context.Context, expr string) (uint64, error) {
 	return strconv.ParseUint(strings.TrimPrefix(expr, "0x"), 16, 64)
 }

@@ -17,6 +17,13 @@ import (
 // hexEval evaluates hexadecimal numbers.
 type hexEval struct{}
 
+// EvalPrefix gives the value of the first word.
+func (h hexEval) EvalPrefix(ctx context.Context, text string) (uint64, string, error) {
+	word, rest, _ := strings.Cut(strings.TrimLeft(text, " "), " ")
+	v, err := h.Eval(ctx, word)
+	return v, rest, err
+}
+
 func (hexEval) Eval(_ context.Context, expr string) (v uint64, err error) {
 	_, err = fmt.Sscanf(expr, "%x", &v)
 	return v, err

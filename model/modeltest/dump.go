@@ -8,7 +8,7 @@ import (
 	"gokd/dumpfmt"
 	"gokd/dumpfmt/dumptest/shared"
 	"gokd/model"
-	"gokd/model/types"
+	"gokd/model/types/sympath"
 	"gokd/repl/source"
 )
 
@@ -40,7 +40,7 @@ func OpenDump(t testing.TB, path string, options ...Option) *model.Kernel {
 	return Load(t, d, options...)
 }
 
-// paths keeps a *types.Path for each symbol path: a Path reads each table once,
+// paths keeps a *sympath.Path for each symbol path: a Path reads each table once,
 // and reading a kernel's takes longer than most tests.
 var paths sync.Map
 
@@ -53,9 +53,9 @@ func Symbols(path string) Option {
 		}
 		p, ok := paths.Load(path)
 		if !ok {
-			p, _ = paths.LoadOrStore(path, types.NewPath(path))
+			p, _ = paths.LoadOrStore(path, sympath.New(path))
 		}
-		s.Symbols = p.(*types.Path)
+		s.Symbols = p.(*sympath.Path)
 	}
 }
 
@@ -63,7 +63,7 @@ func Symbols(path string) Option {
 func Images(path string) Option {
 	return func(s *model.Source) {
 		if path != "" {
-			s.Images = types.NewImagePath(path)
+			s.Images = sympath.NewImages(path)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package types
 import (
 	_ "embed"
 	"fmt"
+	"iter"
 	"slices"
 	"strconv"
 	"strings"
@@ -163,6 +164,9 @@ func (g *Globals) Nearest(rva uint32) (Symbol, uint32, bool) {
 
 // Prefix implements Symbols.
 func (g *Globals) Prefix(prefix string, max int) []string { return g.names.Prefix(prefix, max) }
+
+// All implements Symbols.
+func (g *Globals) All() iter.Seq[Symbol] { return g.names.All() }
 
 // Len implements Symbols.
 func (g *Globals) Len() int { return g.names.Len() }

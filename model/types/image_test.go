@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -342,53 +340,6 @@ func TestOpenImageFile_real(t *testing.T) {
 	}
 	if _, err := OpenImageFile(t.TempDir()); err == nil {
 		t.Error("opened a folder")
-	}
-}
-
-func TestImagePath(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	key := filepath.Join(dir, "store", "T.sys", "5EEDBEEF3000")
-	nested := filepath.Join(dir, "nested", "t.", "t.sys", "5EEDBEEF3000")
-	for file, text := range map[string][]byte{
-		filepath.Join(key, "t.SYS"):              testFile(),
-		filepath.Join(dir, "plain", "t.sys"):     testFile(),
-		filepath.Join(dir, "other", "t.sys"):     []byte("no image"),
-		filepath.Join(nested, "t.sys"):           testFile(),
-		filepath.Join(dir, "plain", "ntfs.pdbx"): nil,
-	} {
-		if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	id := ImageID{Name: `\SystemRoot\drivers\t.sys`, Timestamp: 0x5eedbeef, Size: 0x3000}
-	for _, folder := range []string{"plain", "store", "nested"} {
-		p := NewImagePath(filepath.Join(dir, "other") + ";" + filepath.Join(dir, folder))
-		f, err := p.Find(t.Context(), id)
-		if err != nil {
-			t.Errorf("%s: %v", folder, err)
-			continue
-		}
-		if err := f.Close(); err != nil {
-			t.Error(err)
-		}
-	}
-	p := NewImagePath(filepath.Join(dir, "plain"))
-	var missing *NotFoundError
-	for _, other := range []ImageID{
-		{Name: "t.sys", Timestamp: 1, Size: 0x3000},
-		{Name: "t.sys", Timestamp: 0x5eedbeef, Size: 0x4000},
-		{Name: "u.sys", Timestamp: 0x5eedbeef, Size: 0x3000},
-	} {
-		if _, err := p.Find(t.Context(), other); !errors.As(err, &missing) {
-			t.Errorf("%+v: %v, want a *NotFoundError", other, err)
-		}
-	}
-	if _, err := p.Find(t.Context(), ImageID{Name: ".."}); err == nil || errors.As(err, &missing) {
-		t.Errorf("name ..: %v", err)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -306,6 +307,9 @@ func (t *ISF) Nearest(rva uint32) (Symbol, uint32, bool) { return t.names().Near
 
 // Prefix implements Symbols.
 func (t *ISF) Prefix(prefix string, max int) []string { return t.names().Prefix(prefix, max) }
+
+// All implements Symbols.
+func (t *ISF) All() iter.Seq[Symbol] { return t.names().All() }
 
 // Len implements Symbols.
 func (t *ISF) Len() int { return t.names().Len() }

@@ -2,6 +2,7 @@ package types
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 	"sort"
 	"strings"
@@ -143,6 +144,17 @@ func (t *Names) Prefix(prefix string, max int) []string {
 		return nil
 	}
 	return slices.Clone(t.names[i:end])
+}
+
+// All implements Symbols.
+func (t *Names) All() iter.Seq[Symbol] {
+	return func(yield func(Symbol) bool) {
+		for i, name := range t.names {
+			if !yield(Symbol{Name: name, RVA: t.rvas[i]}) {
+				return
+			}
+		}
+	}
 }
 
 // Len implements Symbols.

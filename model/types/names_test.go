@@ -41,7 +41,7 @@ func TestNames_nearest(t *testing.T) {
 func TestNames_lookup(t *testing.T) {
 	t.Parallel()
 	names := NewNames("test", []string{"b", "abc", "ab", "a"}, []uint32{4, 3, 2, 1})
-	if sym, ok := names.Lookup("ab"); !ok || sym != (Symbol{"ab", 2}) {
+	if sym, ok := names.Lookup("ab"); !ok || sym != (Symbol{Name: "ab", RVA: 2}) {
 		t.Errorf("Lookup(ab) = %v, %v", sym, ok)
 	}
 	if _, ok := names.Lookup("A"); ok {

@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"iter"
 	"strings"
 )
 
@@ -108,10 +109,25 @@ type Store interface {
 	Origin() Origin
 }
 
+// SymbolKind tells what a Symbol names, as far as its source knows.
+type SymbolKind uint8
+
+// The kinds of symbols.
+const (
+	SymUnknown  SymbolKind = iota
+	SymFunction            // code
+	SymData                // a variable
+)
+
 // Symbol is a name in an image.
 type Symbol struct {
 	Name string
 	RVA  uint32 // bytes from the image's base
+	Size uint32 // bytes of a function or variable; 0 where unknown
+	Kind SymbolKind
+	// Private: from the records of a compiler, which know kind and type; else
+	// from a table of public names or exports.
+	Private bool
 }
 
 // Symbols gives the names of one image, relative to its base.
@@ -122,10 +138,25 @@ type Symbols interface {
 	Nearest(rva uint32) (sym Symbol, delta uint32, ok bool)
 	// Prefix gives at most max names that start with prefix, sorted.
 	Prefix(prefix string, max int) []string
+	// All gives every symbol, sorted by name as bytes compare.
+	All() iter.Seq[Symbol]
 	// Len is the number of names.
 	Len() int
 	// Describe says where the names come from, for lm: "isf", "export", "embedded".
 	Describe() string
+}
+
+// TypedSymbols is implemented by Symbols that know the types of some names.
+type TypedSymbols interface {
+	Symbols
+	// TypeOf gives the type of a function or variable, by its name as spelled.
+	TypeOf(name string) (*Type, bool)
+}
+
+// Lister is implemented by stores that can list their types.
+type Lister interface {
+	// TypeNames gives the names of all structures, unions and enumerations, sorted.
+	TypeNames() []string
 }
 
 // GUID is the identity in an image's RSDS record, in its byte order on disk.

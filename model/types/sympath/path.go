@@ -1,4 +1,4 @@
-package types
+package sympath
 
 import (
 	"cmp"
@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"gokd/model/types"
 )
 
 // Path is a symbol path: folders with ISF tables. It implements Resolver.
@@ -30,13 +32,13 @@ type Path struct {
 // for the first.
 type resolved struct {
 	once  sync.Once
-	table *ISF
+	table *types.ISF
 	err   error
 }
 
-// NewPath reads a symbol path as kd has it: parts separated by semicolons.
+// New reads a symbol path as kd has it: parts separated by semicolons.
 // Parts that are no folders (srv*, cache*, a typing mistake) are reported by Notes.
-func NewPath(spec string) *Path {
+func New(spec string) *Path {
 	p := &Path{known: map[string]*resolved{}}
 	p.dirs, p.notes = parsePath(spec)
 	return p
@@ -51,7 +53,7 @@ func (p *Path) Notes() []string { return slices.Clone(p.notes) }
 // Resolve implements Resolver. The store is nil where the table has no types.
 // An answer is kept, also that there is none: reading a kernel's table takes a
 // good part of a second.
-func (p *Path) Resolve(ctx context.Context, id ImageID) (Store, Symbols, error) {
+func (p *Path) Resolve(ctx context.Context, id types.ImageID) (types.Store, types.Symbols, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
 	}
@@ -77,7 +79,7 @@ func (p *Path) Resolve(ctx context.Context, id ImageID) (Store, Symbols, error) 
 // image's with that ending, for a record whose PDB name can't be trusted. The
 // GUID and age in the table decide whether it is the right one. An image
 // without either is looked for by GUID alone.
-func tableNames(id ImageID) ([]string, error) {
+func tableNames(id types.ImageID) ([]string, error) {
 	var names []string
 	var refused error
 	base := strings.TrimSuffix(id.Name, filepath.Ext(id.Name))
@@ -85,7 +87,7 @@ func tableNames(id ImageID) ([]string, error) {
 		if name == "" || name == ".pdb" {
 			continue
 		}
-		clean, err := CleanName(name)
+		clean, err := types.CleanName(name)
 		if err != nil {
 			refused = cmp.Or(refused, err)
 			continue
@@ -113,11 +115,11 @@ func (p *Path) answer(key string) *resolved {
 
 // search opens the first table that is there, whole and of that identity. A
 // broken one does not hide a good one in a later folder.
-func (p *Path) search(names []string, g GUID, age uint32) (*ISF, error) {
+func (p *Path) search(names []string, g types.GUID, age uint32) (*types.ISF, error) {
 	var broken []error
 	for _, dir := range p.dirs {
 		for _, file := range p.candidates(dir, names, g, age) {
-			t, err := OpenISF(file)
+			t, err := types.OpenISF(file)
 			if err == nil {
 				err = errors.Join(t.Check(g, age), t.Err())
 			}
@@ -134,10 +136,10 @@ func (p *Path) search(names []string, g GUID, age uint32) (*ISF, error) {
 	if len(names) > 0 {
 		what = names[0] + "/" + what
 	}
-	return nil, &NotFoundError{What: "symbol table", Name: what, In: "symbol path " + strings.Join(p.dirs, ";")}
+	return nil, &types.NotFoundError{What: "symbol table", Name: what, In: "symbol path " + strings.Join(p.dirs, ";")}
 }
 
-func (p *Path) candidates(dir string, names []string, g GUID, age uint32) []string {
+func (p *Path) candidates(dir string, names []string, g types.GUID, age uint32) []string {
 	var ways [][]string
 	for _, name := range names {
 		ways = append(ways, []string{name}, []string{"windows", name})
@@ -154,4 +156,13 @@ func (p *Path) candidates(dir string, names []string, g GUID, age uint32) []stri
 	return found
 }
 
-var _ Resolver = (*Path)(nil)
+var _ types.Resolver = (*Path)(nil)
+
+// clip shortens a name from a target for a message.
+func clip(s string) string {
+	const most = 40
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
+}

@@ -1,4 +1,4 @@
-package types
+package sympath
 
 import (
 	"context"
@@ -12,43 +12,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gokd/dumpfmt/dumptest/shared"
+	"gokd/model/types"
 )
 
-func TestCleanName(t *testing.T) {
-	t.Parallel()
-	good := map[string]string{
-		"ntkrnlmp.pdb":                      "ntkrnlmp.pdb",
-		`d:\obj\amd64\srv2.pdb`:             "srv2.pdb",
-		"/usr/x/My Driver (1).pdb":          "My Driver (1).pdb",
-		`..\..\ntfs.sys`:                    "ntfs.sys", // only the last part is ever used
-		"a" + strings.Repeat("b", 127):      "a" + strings.Repeat("b", 127),
-		"console.pdb":                       "console.pdb",
-		`\SystemRoot\system32\ntoskrnl.exe`: "ntoskrnl.exe",
-	}
-	for name, want := range good {
-		if got, err := CleanName(name); got != want || err != nil {
-			t.Errorf("CleanName(%q) = %q, %v; want %q", name, got, err, want)
-		}
-	}
-	bad := []string{
-		"", ".", "..", "/", `a\`, "a/..", ".hidden", "-rf", " a", "a ", "a.", "a\x00.pdb", "a\n.pdb", "a\x7f", "ä.pdb", "a:b", "a*b",
-		"a?b", "a|b", "a;b", `a"b`, "a<b", "a%b", "a^b", "a'b", "a`b", "a" + strings.Repeat("b", 128),
-		"CON", "con.pdb", "nul.json", "COM1.sys", "lpt9", "aux .x",
-	}
-	for _, name := range bad {
-		if got, err := CleanName(name); err == nil {
-			t.Errorf("CleanName(%q) = %q, want an error", name, got)
-		}
-	}
-}
-
-func testID(t testing.TB) ImageID {
+func testID(t testing.TB) types.ImageID {
 	t.Helper()
-	g, err := ParseGUID(testGUID)
+	g, err := types.ParseGUID(testGUID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return ImageID{Name: "t.sys", PDB: `c:\src\T.pdb`, GUID: g, Age: 3}
+	return types.ImageID{Name: "t.sys", PDB: `c:\src\T.pdb`, GUID: g, Age: 3}
 }
 
 // write makes a file with its folders.
@@ -91,11 +64,11 @@ func TestPath_resolve(t *testing.T) {
 			for path, text := range tt.files {
 				write(t, text, dir, filepath.FromSlash(path))
 			}
-			store, symbols, err := NewPath(dir).Resolve(t.Context(), id)
-			var missing *NotFoundError
+			store, symbols, err := New(dir).Resolve(t.Context(), id)
+			var missing *types.NotFoundError
 			if !tt.found {
 				if !errors.As(err, &missing) {
-					t.Errorf("error = %v, want a *NotFoundError", err)
+					t.Errorf("error = %v, want a *types.NotFoundError", err)
 				}
 				return
 			}
@@ -115,8 +88,8 @@ func TestPath_refused(t *testing.T) {
 	id := testID(t)
 	write(t, strings.Replace(testISF, testGUID, strings.Repeat("1", 32), 1), dir, testGUID+"-3.json")
 	write(t, testISF, dir, "out", testGUID+"-3.json")
-	p := NewPath(filepath.Join(dir))
-	var missing *NotFoundError
+	p := New(filepath.Join(dir))
+	var missing *types.NotFoundError
 	if _, _, err := p.Resolve(t.Context(), id); err == nil || errors.As(err, &missing) || !strings.Contains(err.Error(), "made for") {
 		t.Errorf("a table renamed: %v", err)
 	}
@@ -124,7 +97,7 @@ func TestPath_refused(t *testing.T) {
 	if err := os.Mkdir(deeper, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	p = NewPath(deeper)
+	p = New(deeper)
 	for _, pdb := range []string{"..", "../out", `..\out`, "a\x00b", strings.Repeat("a", 200)} {
 		evil := id
 		evil.PDB = pdb
@@ -133,7 +106,7 @@ func TestPath_refused(t *testing.T) {
 		}
 	}
 	noGUID := id
-	noGUID.GUID = GUID{}
+	noGUID.GUID = types.GUID{}
 	if _, _, err := p.Resolve(t.Context(), noGUID); err == nil {
 		t.Error("resolved without a GUID")
 	}
@@ -149,7 +122,7 @@ func TestPath_kept(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write(t, testISF, dir, testGUID+"-3.json")
-	p := NewPath(dir)
+	p := New(dir)
 	first, _, err := p.Resolve(t.Context(), testID(t))
 	if err != nil {
 		t.Fatal(err)
@@ -171,7 +144,7 @@ func TestNewPath_notes(t *testing.T) {
 		" " + dir + " ", "", "srv*C:\\sym*https://example.org/symbols", "cache*C:\\c", "SymSrv*symsrv.dll*x",
 		"https://example.org", filepath.Join(dir, "none"), filepath.Join(dir, "file"),
 	}, ";")
-	p := NewPath(spec)
+	p := New(spec)
 	if diff := cmp.Diff([]string{dir}, p.Folders()); diff != "" {
 		t.Errorf("folders (-want +got):\n%s", diff)
 	}
@@ -193,13 +166,13 @@ func TestNewPath_notes(t *testing.T) {
 // TestPath_shared resolves real tables by every way of naming their folder.
 func TestPath_shared(t *testing.T) {
 	t.Parallel()
-	g, err := ParseGUID("169C65213E3E42DDBEB4E3AC66312B82")
+	g, err := types.ParseGUID("169C65213E3E42DDBEB4E3AC66312B82")
 	if err != nil {
 		t.Fatal(err)
 	}
-	kernel := ImageID{Name: "ntoskrnl.exe", PDB: "ntkrnlmp.pdb", GUID: g, Age: 1}
+	kernel := types.ImageID{Name: "ntoskrnl.exe", PDB: "ntkrnlmp.pdb", GUID: g, Age: 1}
 	for _, dir := range []string{shared.Path(t, "isf"), shared.Path(t, "isf", "windows"), shared.Path(t, "isf", "windows", "ntkrnlmp.pdb")} {
-		store, symbols, err := NewPath(dir).Resolve(t.Context(), kernel)
+		store, symbols, err := New(dir).Resolve(t.Context(), kernel)
 		if err != nil {
 			t.Error(err)
 			continue
@@ -208,10 +181,10 @@ func TestPath_shared(t *testing.T) {
 			t.Errorf("%s: %d names, %v", dir, symbols.Len(), err)
 		}
 	}
-	if g, err = ParseGUID("A201494933C6DD88157D4E2CB01A4CDD"); err != nil {
+	if g, err = types.ParseGUID("A201494933C6DD88157D4E2CB01A4CDD"); err != nil {
 		t.Fatal(err)
 	}
-	store, symbols, err := NewPath(shared.Path(t, "dumps", "symbols", "win7")).Resolve(t.Context(), ImageID{PDB: "srv2.pdb", GUID: g, Age: 1})
+	store, symbols, err := New(shared.Path(t, "dumps", "symbols", "win7")).Resolve(t.Context(), types.ImageID{PDB: "srv2.pdb", GUID: g, Age: 1})
 	if err != nil || store != nil {
 		t.Fatalf("srv2: store %v, %v; want names only", store, err)
 	}
@@ -226,13 +199,13 @@ func FuzzPath(f *testing.F) {
 	}
 	empty := f.TempDir()
 	f.Fuzz(func(t *testing.T, name, spec string) {
-		if clean, err := CleanName(name); err == nil {
-			if clean != filepath.Base(clean) || len(clean) > maxFileName || !filepath.IsLocal(clean) {
-				t.Fatalf("CleanName(%q) = %q", name, clean)
+		if clean, err := types.CleanName(name); err == nil {
+			if clean != filepath.Base(clean) || len(clean) > 128 || !filepath.IsLocal(clean) {
+				t.Fatalf("types.CleanName(%q) = %q", name, clean)
 			}
 		}
 		parsePath(spec)
-		if _, _, err := NewPath(empty).Resolve(t.Context(), ImageID{PDB: name, GUID: GUID{1}, Age: 1}); err == nil {
+		if _, _, err := New(empty).Resolve(t.Context(), types.ImageID{PDB: name, GUID: types.GUID{1}, Age: 1}); err == nil {
 			t.Fatal("resolved in an empty folder")
 		}
 	})

@@ -1,4 +1,4 @@
-package types
+package sympath
 
 import (
 	"context"
@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"gokd/model/types"
 )
 
-// ImagePath is a path of folders with image files, for code and unwind data
+// Images is a path of folders with image files, for code and unwind data
 // that a dump lacks.
 //
 // An image is looked for in each folder, in order: plainly by its name, then as
@@ -16,30 +18,30 @@ import (
 // of the header's TimeDateStamp and SizeOfImage in lower case without padding,
 // then below the first two letters of the name, as stores with an index2.txt do
 // (the layout is public in Microsoft's symstore documentation).
-type ImagePath struct {
+type Images struct {
 	dirs    []string
 	notes   []string
 	folders folders
 }
 
-// NewImagePath reads an image path: parts separated by semicolons.
-func NewImagePath(spec string) *ImagePath {
-	p := new(ImagePath)
+// NewImages reads an image path: parts separated by semicolons.
+func NewImages(spec string) *Images {
+	p := new(Images)
 	p.dirs, p.notes = parsePath(spec)
 	return p
 }
 
 // Folders gives the folders that are searched, in order.
-func (p *ImagePath) Folders() []string { return slices.Clone(p.dirs) }
+func (p *Images) Folders() []string { return slices.Clone(p.dirs) }
 
 // Notes tells which parts of the path are not used, and why.
-func (p *ImagePath) Notes() []string { return slices.Clone(p.notes) }
+func (p *Images) Notes() []string { return slices.Clone(p.notes) }
 
 // Find opens the image file with that name whose header has the identity's
-// Timestamp and Size; the caller closes it. A *NotFoundError where there is
+// Timestamp and Size; the caller closes it. A *types.NotFoundError where there is
 // none. A file of another build is passed over.
-func (p *ImagePath) Find(ctx context.Context, id ImageID) (*ImageFile, error) {
-	name, err := CleanName(id.Name)
+func (p *Images) Find(ctx context.Context, id types.ImageID) (*types.ImageFile, error) {
+	name, err := types.CleanName(id.Name)
 	if err != nil {
 		return nil, fmt.Errorf("image file: %w", err)
 	}
@@ -49,7 +51,7 @@ func (p *ImagePath) Find(ctx context.Context, id ImageID) (*ImageFile, error) {
 			return nil, err
 		}
 		for _, file := range p.candidates(dir, name, id) {
-			image, err := OpenImageFile(file)
+			image, err := types.OpenImageFile(file)
 			if err != nil {
 				broken = append(broken, err)
 				continue
@@ -61,11 +63,11 @@ func (p *ImagePath) Find(ctx context.Context, id ImageID) (*ImageFile, error) {
 				file, image.Image.Timestamp, image.Image.Size, id.Timestamp, id.Size), image.Close())
 		}
 	}
-	missing := &NotFoundError{What: "image file", Name: name, In: "image path " + strings.Join(p.dirs, ";")}
+	missing := &types.NotFoundError{What: "image file", Name: name, In: "image path " + strings.Join(p.dirs, ";")}
 	return nil, errors.Join(append([]error{missing}, broken...)...)
 }
 
-func (p *ImagePath) candidates(dir, name string, id ImageID) []string {
+func (p *Images) candidates(dir, name string, id types.ImageID) []string {
 	key := fmt.Sprintf("%08X%x", id.Timestamp, id.Size)
 	ways := [][]string{{name}, {name, key, name}}
 	if len(name) >= 2 {

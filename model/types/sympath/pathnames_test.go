@@ -1,9 +1,11 @@
-package types
+package sympath
 
 import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"gokd/model/types"
 )
 
 func TestTableNames(t *testing.T) {
@@ -21,7 +23,7 @@ func TestTableNames(t *testing.T) {
 		{"my\x1b[31mfault.sys", "myfault.pdb", []string{"myfault.pdb"}, false},
 		{"", "", nil, false},
 	} {
-		got, err := tableNames(ImageID{Name: tt.name, PDB: tt.pdb})
+		got, err := tableNames(types.ImageID{Name: tt.name, PDB: tt.pdb})
 		if diff := cmp.Diff(tt.want, got); diff != "" || (err != nil) != tt.refused {
 			t.Errorf("%q, %q: error %v (-want +got):\n%s", tt.name, tt.pdb, err, diff)
 		}
