@@ -1,5 +1,4 @@
-// Package memory is the group of commands about registers and memory.
-package memory
+package stack
 
 import (
 	"context"
@@ -14,11 +13,9 @@ import (
 	"gokd/model/mem"
 )
 
-// Commands lists the group.
-func Commands() []*cmd.Command { return []*cmd.Command{registers} }
 
 var registers = &cmd.Command{
-	Name: "r", Group: cmd.GroupMemory,
+	Name: "r", Group: cmd.GroupThread,
 	Summary: "show the registers of the current processor",
 	Args:    []cmd.Arg{{Name: "registers", Kind: cmd.KindRest, Optional: true, Doc: "only these: names with commas between"}},
 	Needs:   cmd.NeedTarget,
