@@ -13,7 +13,6 @@ import (
 	"gokd/model/mem"
 )
 
-
 var registers = &cmd.Command{
 	Name: "r", Group: cmd.GroupThread,
 	Summary: "show the registers of the current processor",
