@@ -126,6 +126,32 @@ func TestNewTable_refuses(t *testing.T) {
 	}
 }
 
+// TestFind_case: a command whose case counts stands beside one of the other case.
+func TestFind_case(t *testing.T) {
+	t.Parallel()
+	named := func(name string, exact bool) *Command {
+		c := *everyKind
+		c.Name, c.Aliases, c.Prefix, c.Case = name, nil, true, exact
+		return &c
+	}
+	tab, err := NewTable(named("dd", false), named("dD", true), named("d", false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line, want := range map[string]string{"dd 1": "dd", "dD 1": "dD", "DD 1": "dd", "Dd": "dd", "dD@rsp": "dD", "dd@rsp": "dd", "d": "d"} {
+		c, _, ok := tab.Find(line)
+		if !ok || c.Name != want {
+			t.Errorf("%s: found %v, want %s", line, c, want)
+		}
+	}
+	if c, ok := tab.Lookup("dD"); !ok || c.Name != "dD" {
+		t.Errorf("Lookup(dD) gives %v", c)
+	}
+	if _, err := NewTable(named("dD", true), named("dD", true)); err == nil {
+		t.Error("a name twice: no error")
+	}
+}
+
 // newSession gives a session with a few commands that tell what they do.
 func newSession(t *testing.T) (*Session, *bytes.Buffer) {
 	t.Helper()

@@ -49,6 +49,7 @@ type Command struct {
 	Name    string   // as typed: "!locks"
 	Aliases []string // other spellings
 	Prefix  bool     // the arguments may follow the name without a space: "~2", "$$><file"
+	Case    bool     // the name is meant as it is spelled: "dD" beside "dd"
 	Line    bool     // the command takes the rest of the line, semicolons included
 	Block   bool     // the command takes commands in braces, over several lines in a script
 	NoEnd   bool     // the command ends the session: its JSON answer has no end record
@@ -111,6 +112,7 @@ func Misuse(err error) error { return &UsageError{nil, err.Error()} }
 type Table struct {
 	all    []*Command
 	byName map[string]*Command // lower case
+	exact  map[string]*Command // those whose case counts, as spelled
 	prefix []*Command          // longest name first
 }
 
@@ -118,18 +120,21 @@ type Table struct {
 // command without summary, help, group or body, and arguments that can't be
 // told apart.
 func NewTable(cmds ...*Command) (*Table, error) {
-	t := &Table{byName: map[string]*Command{}}
+	t := &Table{byName: map[string]*Command{}, exact: map[string]*Command{}}
 	for _, c := range cmds {
 		if err := c.check(); err != nil {
 			return nil, err
 		}
 		t.all = append(t.all, c)
 		for _, n := range append([]string{c.Name}, c.Aliases...) {
-			key := strings.ToLower(n)
-			if other := t.byName[key]; other != nil {
+			names, key := t.byName, strings.ToLower(n)
+			if c.Case {
+				names, key = t.exact, n
+			}
+			if other := names[key]; other != nil {
 				return nil, fmt.Errorf("command %s: the name %s is taken by %s", c.Name, n, other.Name)
 			}
-			t.byName[key] = c
+			names[key] = c
 		}
 		if c.Prefix {
 			t.addPrefix(c)
@@ -140,7 +145,8 @@ func NewTable(cmds ...*Command) (*Table, error) {
 
 func (t *Table) addPrefix(c *Command) {
 	i := 0
-	for i < len(t.prefix) && len(t.prefix[i].Name) >= len(c.Name) {
+	// Of two names of one length that whose case counts is asked first.
+	for i < len(t.prefix) && (len(t.prefix[i].Name) > len(c.Name) || len(t.prefix[i].Name) == len(c.Name) && !c.Case) {
 		i++
 	}
 	t.prefix = append(t.prefix[:i], append([]*Command{c}, t.prefix[i:]...)...)
@@ -179,14 +185,21 @@ func (c *Command) check() error {
 func (t *Table) All() []*Command { return t.all }
 
 // Find gives the command that a line starts with, and the rest of the line.
-// Names are matched whatever their case, as kd does; whole words first.
+// Names are matched whatever their case, as kd does, but for those of Case;
+// whole words first.
 func (t *Table) Find(line string) (c *Command, rest string, ok bool) {
 	word, rest := cutWord(line)
+	if c := t.exact[word]; c != nil {
+		return c, rest, true
+	}
 	if c := t.byName[strings.ToLower(word)]; c != nil {
 		return c, rest, true
 	}
 	for _, c := range t.prefix {
-		if len(line) >= len(c.Name) && strings.EqualFold(line[:len(c.Name)], c.Name) {
+		if len(line) < len(c.Name) {
+			continue
+		}
+		if head := line[:len(c.Name)]; head == c.Name || !c.Case && strings.EqualFold(head, c.Name) {
 			return c, line[len(c.Name):], true
 		}
 	}
@@ -196,6 +209,9 @@ func (t *Table) Find(line string) (c *Command, rest string, ok bool) {
 // Lookup gives a command by one of its names; a leading "!" or "." may be
 // missing.
 func (t *Table) Lookup(name string) (*Command, bool) {
+	if c := t.exact[name]; c != nil {
+		return c, true
+	}
 	for _, n := range []string{name, "!" + name, "." + name} {
 		if c := t.byName[strings.ToLower(n)]; c != nil {
 			return c, true
