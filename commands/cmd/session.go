@@ -32,6 +32,9 @@ type Session struct {
 	Symbols *sympath.Path   // where symbols are looked for; nil: nowhere
 	Images  *sympath.Images // where image files are looked for; nil: nowhere
 
+	Vars    Vars    // pseudo-registers and settings of expressions
+	Aliases Aliases // texts that stand for others in commands
+
 	CPU         int // the current processor, ~N
 	Scope       Scope
 	KeepGoing   bool // a failing command does not stop a script
