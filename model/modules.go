@@ -38,8 +38,9 @@ type Module struct {
 	imageErr  error
 	symOnce   sync.Once
 	symbols   types.Symbols
+	store     types.Store // of the table that symbols come from; nil where it has none
 	symErr    error
-	asked     atomic.Bool // symbols and symErr are set
+	asked     atomic.Bool // symbols, store and symErr are set
 }
 
 // End is the address after the image's last byte.
@@ -108,6 +109,41 @@ func (m *Module) LoadedSymbols() (s types.Symbols, asked bool) {
 	return m.symbols, true
 }
 
+// Types gives the layouts of the module's structures: for the kernel those that
+// the whole model uses, for other modules those of the table that matches its
+// identity. The error says why there are none; an export table tells no types.
+func (m *Module) Types(ctx context.Context) (types.Store, error) {
+	if m.Base == m.k.Base && m.k.Types != nil {
+		return m.k.Types, nil
+	}
+	_, err := m.Symbols(ctx)
+	switch {
+	case m.store != nil:
+		return m.store, nil
+	case err == nil:
+		err = &types.NotFoundError{What: "table with types", Name: m.Image, In: "the symbol path"}
+	}
+	return nil, err
+}
+
+// SymbolOrigin tells where the module's symbols came from, without looking for
+// them; false where none were loaded from a table.
+func (m *Module) SymbolOrigin() (types.Origin, bool) {
+	s, _ := m.LoadedSymbols()
+	if o, ok := s.(interface{ Origin() types.Origin }); ok {
+		return o.Origin(), true
+	}
+	switch {
+	case s == nil:
+		return types.Origin{}, false
+	case m.store != nil:
+		return m.store.Origin(), true
+	case m.Base == m.k.Base && m.k.symbols != nil && s == m.k.symbols && m.k.Types != nil:
+		return m.k.Types.Origin(), true
+	}
+	return types.Origin{}, false
+}
+
 func (m *Module) findSymbols(ctx context.Context) (types.Symbols, error) {
 	id := m.ID()
 	if m.Base == m.k.Base && m.k.symbols != nil {
@@ -115,7 +151,10 @@ func (m *Module) findSymbols(ctx context.Context) (types.Symbols, error) {
 	}
 	var why error = &types.NotFoundError{What: "symbol table", Name: m.Image, In: "the symbol path"}
 	if m.k.Source.Symbols != nil && !id.Zero() {
-		_, s, err := m.k.Source.Symbols.Resolve(ctx, id)
+		store, s, err := m.k.Source.Symbols.Resolve(ctx, id)
+		if err == nil {
+			m.store = store
+		}
 		if err == nil && s != nil {
 			return s, nil
 		}
