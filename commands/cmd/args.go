@@ -48,6 +48,7 @@ type Arg struct {
 // Args are the arguments of one run, read by their declarations.
 type Args struct {
 	Raw    string // the rest of the line as typed, spaces trimmed
+	Joined bool   // Raw follows the command's name without a space: "kb", "r$t0"
 	values map[string]value
 }
 
@@ -147,6 +148,7 @@ func nextWord(line string) (w word, rest string, err error) {
 // positional arguments in theirs.
 func parseArgs(ctx context.Context, c *Command, line string, eval Evaluator) (Args, error) {
 	in := Args{Raw: strings.TrimSpace(line), values: map[string]value{}}
+	in.Joined = line != "" && line[0] != ' ' && line[0] != '\t'
 	usage := func(format string, args ...any) (Args, error) {
 		return in, &UsageError{c, fmt.Sprintf(format, args...)}
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"gokd/commands/report"
+	"gokd/model/mem"
 )
 
 // Need is a precondition of a command, checked before it runs.
@@ -61,6 +62,9 @@ type Command struct {
 	Args    []Arg
 	Needs   Need
 	Run     func(ctx context.Context, s *Session, in Args, out report.Sink) error
+	// ReturnAddress is set by the one command that walks stacks, for
+	// Session.ReturnAddress.
+	ReturnAddress func(ctx context.Context, s *Session) (mem.VA, error)
 }
 
 // Usage gives the line of usage that the declaration implies.

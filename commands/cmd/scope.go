@@ -23,6 +23,37 @@ type Scope struct {
 	Known     uint16 // bit i: Registers.GPR[i] is known; the others are zero
 	Set       string // the command that set Registers: ".cxr"; empty: none
 	Frame     int    // the current frame, .frame
+	// Called tells that Registers.RIP is a return address, as in every frame but
+	// the first, and not where the machine stood.
+	Called bool
+	// NoSegments tells that Registers came without segment registers, as those of
+	// a trap frame do.
+	NoSegments bool
+	Raw        []byte // the CONTEXT that Registers were read from; nil: none
+}
+
+// SetProcessor makes a processor the current one. As in kd, what .thread,
+// .process, .cxr, .trap and .frame chose is dropped.
+func (s *Session) SetProcessor(n int) { s.CPU, s.Scope = n, Scope{} }
+
+// ResetRegisters goes back to the processor's own registers and thread; the
+// implicit process stays.
+func (s *Session) ResetRegisters() {
+	s.Scope = Scope{Process: s.Scope.Process, Space: s.Scope.Space}
+}
+
+// ReturnAddress gives the return address of the current scope's frame: that to
+// which the function at Registers.RIP returns. Which command knows how to find
+// it stands in the table.
+func (s *Session) ReturnAddress(ctx context.Context) (mem.VA, error) {
+	if s.Commands != nil {
+		for _, c := range s.Commands.All() {
+			if c.ReturnAddress != nil {
+				return c.ReturnAddress(ctx, s)
+			}
+		}
+	}
+	return 0, errors.New("the return address is not known: no command walks stacks")
 }
 
 // Space gives the address space that addresses belong to.

@@ -39,7 +39,7 @@ func runProcessor(_ context.Context, s *cmd.Session, in cmd.Args, out report.Sin
 		if n >= uint64(count) {
 			return fmt.Errorf("%d is not a valid processor number: the machine has %s", n, processors(count))
 		}
-		s.CPU = int(n)
+		s.SetProcessor(int(n))
 	}
 	return out.Emit(processorOf(s, !in.Has("number")))
 }
