@@ -53,21 +53,6 @@ type StackBounds struct {
 	Call    *report.Addr `json:"call"`
 }
 
-// Frame is one frame of a stack.
-type Frame struct {
-	ChildSP       report.Addr  `json:"child_sp"`
-	ReturnAddress report.Addr  `json:"return_address"`
-	Module        *string      `json:"module"`
-	Function      *string      `json:"function"`
-	Offset        uint64       `json:"offset"`
-	TrapFrame     *report.Addr `json:"trap_frame"`
-	How           string       `json:"how"`
-
-	site string
-	args *[4]uint64
-	scan bool
-}
-
 // Thread is the record of a thread.
 type Thread struct {
 	Address           report.Addr    `json:"address"`
@@ -251,36 +236,4 @@ func (r *Thread) setStack(stack *unwind.Stack, err error) {
 			r.StackError = stack.Err.Error()
 		}
 	}
-}
-
-// Frames makes records of frames.
-func Frames(stack *unwind.Stack) []Frame {
-	list := []Frame{}
-	for i := range stack.Frames {
-		f := &stack.Frames[i]
-		name := f.Name.Plain()
-		n := Frame{
-			ChildSP: report.Addr(f.ChildSP), ReturnAddress: report.Addr(f.ReturnAddress), How: f.How.String(),
-			Offset: name.Offset, site: name.String(), scan: f.How == unwind.HowScan,
-		}
-		if name.Module != nil {
-			n.Module = &name.Module.Name
-		}
-		if name.Function != "" {
-			n.Function = &name.Function
-		}
-		if n.site == "" {
-			n.site = fmt.Sprintf("0x%s", report.Addr(f.RIP).Tick())
-		}
-		if f.TrapFrame != 0 {
-			t := report.Addr(f.TrapFrame)
-			n.TrapFrame = &t
-		}
-		if f.ArgsOK {
-			args := f.Args
-			n.args = &args
-		}
-		list = append(list, n)
-	}
-	return list
 }

@@ -94,13 +94,24 @@ type Options struct {
 	MaxFrames int  // 0: DefaultFrames
 	NoScan    bool // end where unwind data ends
 	NoArgs    bool // leave Frame.Args empty
+
+	// Known tells From which of the general registers it is given, bit i for
+	// GPR[i]; 0 for all of them. The stack pointer always counts as known.
+	Known uint16
+	// Called tells From that RIP is a return address, as in any frame but the
+	// first, and not where the machine was.
+	Called bool
 }
 
 // From walks the stack that the registers belong to. The segments are those of
 // the thread, current one first, and may be empty: then the stack pointer may
 // only rise in small steps.
 func From(ctx context.Context, k *model.Kernel, regs model.Registers, segments []Segment, opts Options) *Stack {
-	return walk(ctx, k, state{regs: regs, known: allRegs, exact: true}, HowContext, segments, opts)
+	known := uint16(allRegs)
+	if opts.Known != 0 {
+		known = opts.Known | 1<<model.RSP
+	}
+	return walk(ctx, k, state{regs: regs, known: known, exact: !opts.Called}, HowContext, segments, opts)
 }
 
 func walk(ctx context.Context, k *model.Kernel, start state, how How, segments []Segment, opts Options) *Stack {
