@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -97,7 +98,7 @@ type word struct {
 func splitWords(line string) ([]word, error) {
 	var words []word
 	for {
-		line = strings.TrimLeft(line, " \t")
+		line = strings.TrimLeft(line, blanks)
 		if line == "" {
 			return words, nil
 		}
@@ -130,7 +131,7 @@ func nextWord(line string) (w word, rest string, err error) {
 		case in && c == '\\' && i+1 < len(line) && (line[i+1] == '"' || line[i+1] == '\\'):
 			i++
 			b.WriteByte(line[i])
-		case !in && (c == ' ' || c == '\t'):
+		case !in && strings.IndexByte(blanks, c) >= 0:
 			w.text = b.String()
 			return w, line[i:], nil
 		default:
@@ -167,37 +168,41 @@ func parseArgs(ctx context.Context, c *Command, line string, eval Evaluator) (Ar
 		}
 		return in, nil
 	}
-	words, err := splitWords(line)
-	if err != nil {
-		return usage("%v", err)
-	}
-	for len(words) > 0 {
-		w := words[0]
-		words = words[1:]
+	for line = strings.TrimLeft(line, blanks); line != ""; line = strings.TrimLeft(line, blanks) {
+		w, rest, err := nextWord(line)
+		if err != nil {
+			return usage("%v", err)
+		}
 		arg, joined, isSwitch := c.switchFor(w)
 		switch {
 		case isSwitch && arg.Kind == KindSwitch:
 			in.values[arg.Name] = value{number: 1}
+			line = rest
 			continue
 		case isSwitch && joined != "":
 			w = word{text: joined}
 		case isSwitch:
-			if len(words) == 0 {
+			if rest = strings.TrimLeft(rest, blanks); rest == "" {
 				return usage("%s needs a value: %s", arg.Switch, arg.Doc)
 			}
-			w, words = words[0], words[1:]
+			w, rest, err = arg.next(rest)
 		case looksLikeSwitch(w):
 			return usage("unknown switch %s", w.text)
 		case len(positional) == 0:
 			return usage("unexpected argument %q", w.text)
 		default:
 			arg, positional = positional[0], positional[1:]
+			w, rest, err = arg.next(line)
+		}
+		if err != nil {
+			return usage("%v", err)
 		}
 		v, err := readArg(ctx, arg, w, eval)
 		if err != nil {
 			return usage("%s: %v", arg.Name, err)
 		}
 		in.values[arg.Name] = v
+		line = rest
 	}
 	for _, a := range c.Args {
 		if !a.Optional && !in.Has(a.Name) {
@@ -205,6 +210,72 @@ func parseArgs(ctx context.Context, c *Command, line string, eval Evaluator) (Ar
 		}
 	}
 	return in, nil
+}
+
+// next takes the text of an argument off a line: an expression with its blanks,
+// else a word.
+func (a Arg) next(line string) (w word, rest string, err error) {
+	if (a.Kind == KindAddr || a.Kind == KindFlags) && line[0] != '"' {
+		text, rest := cutExpression(line)
+		return word{text: text}, rest, nil
+	}
+	return nextWord(line)
+}
+
+// binaryWords are operators that go on with an expression where they stand
+// between blanks, unaryWords those that begin one.
+var (
+	binaryWords = strings.Fields("+ - * / % & | ^ = == != < > <= >= << >> >>> mod and or xor")
+	unaryWords  = strings.Fields("not hi low by wo dwo qwo poi $pby $pwo $pdwo $pqwo $ppoi")
+)
+
+// cutExpression takes an expression off the front of a line of arguments:
+// parentheses and quotes hold it together, and so do operators with blanks on
+// both sides or none; "nt!X -8" are two. A comma outside parentheses ends it.
+func cutExpression(line string) (text, rest string) {
+	end := 0
+	for {
+		from := end
+		end += wordEnd(line[end:])
+		if end < len(line) && line[end] == ',' && from < end {
+			return line[:end], line[end+1:]
+		}
+		gap := len(line) - len(strings.TrimLeft(line[end:], blanks))
+		if gap == len(line) {
+			return line[:end], ""
+		}
+		last := strings.ToLower(line[from:end])
+		next := strings.ToLower(line[gap : gap+wordEnd(line[gap:])])
+		more := gap+len(next) < len(line)
+		switch {
+		case slices.Contains(unaryWords, last), slices.Contains(binaryWords, last), strings.ContainsAny(last[len(last)-1:], "+*&|^=<>"):
+		case more && slices.Contains(binaryWords, next):
+		case strings.IndexByte("+&|^=<>", next[0]) >= 0:
+		default:
+			return line[:end], line[end:]
+		}
+		end = gap
+	}
+}
+
+// wordEnd gives the length of the word that a text begins with, one byte at
+// least. Blanks and commas inside parentheses and quotes belong to it.
+func wordEnd(text string) int {
+	depth, in := 0, false
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c == '"':
+			in = !in
+		case in:
+		case c == '(':
+			depth++
+		case c == ')':
+			depth--
+		case depth <= 0 && i > 0 && (c == ',' || strings.IndexByte(blanks, c) >= 0):
+			return i
+		}
+	}
+	return len(text)
 }
 
 // switchFor finds the switch a word spells; a numeric value may be joined to

@@ -391,7 +391,7 @@ func TestLog(t *testing.T) {
 
 func readAll(name string) (string, error) {
 	s := &Session{}
-	return s.readScript(name)
+	return s.ReadText(name)
 }
 
 func TestCached(t *testing.T) {
@@ -420,7 +420,7 @@ func FuzzExecute(f *testing.F) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel() // "wait" ends
 		_ = s.Execute(ctx, line)
-		_ = s.runLines(ctx, "f", line, true)
+		_ = s.runLines(ctx, line)
 		_, _ = parseArgs(ctx, everyKind, line, hexEval{})
 	})
 }

@@ -53,7 +53,10 @@ type Command struct {
 	Case    bool     // the name is meant as it is spelled: "dD" beside "dd"
 	Line    bool     // the command takes the rest of the line, semicolons included
 	Block   bool     // the command takes commands in braces, over several lines in a script
-	NoEnd   bool     // the command ends the session: its JSON answer has no end record
+	// Cut tells how many bytes of the text behind the name belong to the command,
+	// where neither a semicolon nor Line nor Block does; nil for most.
+	Cut     func(text string) int
+	NoEnd   bool // the command ends the session: its JSON answer has no end record
 	Group   Group
 	Summary string // one line, imperative
 	Help    string // what it shows, what it can't know from a dump
@@ -199,6 +202,16 @@ func (t *Table) Find(line string) (c *Command, rest string, ok bool) {
 	if c := t.byName[strings.ToLower(word)]; c != nil {
 		return c, rest, true
 	}
+	// What can't stand in a name ends it: ".if(1){...}", "dd@rsp".
+	if n := nameEnd(word); n > 0 && n < len(word) {
+		c := t.exact[word[:n]]
+		if c == nil {
+			c = t.byName[strings.ToLower(word[:n])]
+		}
+		if c != nil {
+			return c, line[n:], true
+		}
+	}
 	for _, c := range t.prefix {
 		if len(line) < len(c.Name) {
 			continue
@@ -269,8 +282,22 @@ func distance(a, b string) int {
 	return prev[len(b)]
 }
 
+// nameEnd gives the length of the name of a command that a word begins with.
+func nameEnd(word string) int {
+	for i := range len(word) {
+		if c := word[i]; !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || digit(c) || strings.IndexByte("._!+", c) >= 0) {
+			return i
+		}
+	}
+	return len(word)
+}
+
+// blanks are what separates words. A new line is one inside the arguments of a
+// block; a SoftNewline comes out of an alias.
+const blanks = " \t\r\n\v"
+
 func cutWord(line string) (word, rest string) {
-	if i := strings.IndexAny(line, " \t"); i >= 0 {
+	if i := strings.IndexAny(line, blanks+";"); i >= 0 {
 		return line[:i], line[i:]
 	}
 	return line, ""

@@ -89,8 +89,11 @@ func (o *Output) flush() error {
 }
 
 // Fail shows an error. Of a script only the place is shown: what failed there
-// was shown when it happened.
+// was shown when it happened; so was all that failed in a block.
 func (o *Output) Fail(err error) {
+	if _, ok := err.(*shownError); ok {
+		return
+	}
 	text := report.Text(err.Error())
 	var script *ScriptError
 	if errors.As(err, &script) {

@@ -160,7 +160,8 @@ func (s *Session) Capture(ctx context.Context, line string) (string, error) {
 	s.Out = NewOutput(&b, shown.Printer.Era, false)
 	s.Out.Printer.KDOnly = shown.Printer.KDOnly
 	defer func() { s.Out = shown }()
-	err := s.Execute(ctx, line)
+	// The mark of an error that was shown would hide it: here nobody saw it.
+	err := unshown(s.Execute(ctx, line))
 	return b.String(), err
 }
 

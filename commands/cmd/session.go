@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -49,8 +48,12 @@ type Session struct {
 	// OpenScript opens a command file; nil: files of the system.
 	OpenScript func(name string) (io.ReadCloser, error)
 
-	depth  int // scripts inside scripts
-	values map[any]any
+	depth   int   // scripts inside scripts
+	blocks  int   // blocks inside blocks, of all scripts
+	loops   int   // loops of the script at hand that .break can leave
+	catches int   // .catch blocks of the script at hand
+	at      place // of the command being run
+	values  map[any]any
 }
 
 // ErrNeed is the class of errors of a precondition that is not met.
@@ -105,87 +108,6 @@ func (s *Session) changed(c *Command) error {
 	return nil
 }
 
-// Execute runs a line: commands separated by semicolons. The first failing
-// command ends it, unless KeepGoing is set. Failures are shown as they happen
-// and returned joined.
-func (s *Session) Execute(ctx context.Context, line string) error {
-	var failed error
-	for line != "" && !s.Quit {
-		var one string
-		one, line = s.cut(line)
-		if one == "" {
-			continue
-		}
-		if err := s.one(ctx, one); err != nil {
-			s.Failed = true
-			failed = errors.Join(failed, err)
-			if !s.KeepGoing || ctx.Err() != nil {
-				break
-			}
-		}
-	}
-	return failed
-}
-
-// cut takes the first command off a line. A comment takes the rest of its line
-// ("*") or goes up to a semicolon ("$$"); a command that takes whole lines
-// takes semicolons too.
-func (s *Session) cut(line string) (one, rest string) {
-	line = strings.TrimLeft(line, " \t\r;")
-	if strings.HasPrefix(line, "*") {
-		return "", ""
-	}
-	c, _, known := s.Commands.Find(line)
-	if known && c.Line {
-		return strings.TrimSpace(line), ""
-	}
-	end := commandEnd(line, known && c.Block)
-	one = strings.TrimSpace(line[:end])
-	if end < len(line) {
-		rest = line[end+1:]
-	}
-	if strings.HasPrefix(one, "$$") && !known {
-		return "", rest
-	}
-	return one, rest
-}
-
-// commandEnd finds the semicolon that ends the first command of a line, outside
-// quotes and, for a command that takes a block, braces.
-func commandEnd(line string, block bool) int {
-	in, depth := false, 0
-	for i := 0; i < len(line); i++ {
-		switch c := line[i]; {
-		case c == '"':
-			in = !in
-		case in:
-		case c == '{' && block:
-			depth++
-		case c == '}' && block:
-			depth--
-		case c == ';' && depth <= 0:
-			return i
-		}
-	}
-	return len(line)
-}
-
-// openBraces counts the braces of a text that are not closed, outside quotes.
-func openBraces(text string) int {
-	in, depth := false, 0
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '"':
-			in = !in
-		case c == '{' && !in:
-			depth++
-		case c == '}' && !in:
-			depth--
-		}
-	}
-	return depth
-}
-
 // UnknownError says that no command has a name.
 type UnknownError struct {
 	Line    string
@@ -210,6 +132,12 @@ func (e *UnknownError) Error() string {
 // one runs one command: it finds it, checks its needs, reads its arguments,
 // and closes the answer with an end record whatever happens.
 func (s *Session) one(ctx context.Context, line string) (err error) {
+	if fixedAssignment(line) {
+		s.Out.Begin("r", strings.TrimSpace(line[1:]))
+		_, err := s.Assign(ctx, line[1:])
+		_ = s.Out.End(err) // a failed write shows at the next answer
+		return err
+	}
 	c, rest, ok := s.Commands.Find(line)
 	name := line
 	if ok {
@@ -223,11 +151,20 @@ func (s *Session) one(ctx context.Context, line string) (err error) {
 			s.Out.drop()
 			return
 		}
-		if s.Out.End(err) != nil && err == nil {
+		failure := err
+		if isJump(err) {
+			failure = nil // .break does what it is for
+		}
+		if s.Out.End(failure) != nil && err == nil {
 			err = errors.New("the output can't be written")
 		}
 	}()
-	if !ok {
+	switch {
+	case !ok && strings.HasPrefix(line, "{"):
+		return fmt.Errorf("Syntax error at '%s': a block follows a control flow token; .block { } only groups commands", clip(line))
+	case !ok && strings.HasPrefix(line, "}"):
+		return fmt.Errorf("Syntax error at '%s': no block is open that this brace closes", clip(line))
+	case !ok:
 		return &UnknownError{line, s.Commands.Similar(name, 3)}
 	}
 	if err := cmp.Or(s.check(c), s.changed(c)); err != nil {
@@ -258,6 +195,8 @@ func (s *Session) run(ctx context.Context, c *Command, rest string) (err error) 
 	if err != nil {
 		return err
 	}
+	// Blocks count their lines from the start of the arguments.
+	s.at.line += strings.Count(rest[:len(rest)-len(strings.TrimLeft(rest, blanks))], "\n")
 	err = c.Run(ctx, s, in, s.Out)
 	var usage *UsageError
 	if errors.As(err, &usage) && usage.Command == nil {
@@ -271,119 +210,6 @@ func (s *Session) run(ctx context.Context, c *Command, rest string) (err error) 
 
 // ErrInterrupted ends a command that the user interrupted.
 var ErrInterrupted = errors.New("interrupted")
-
-// MaxScriptDepth limits scripts that run scripts.
-const MaxScriptDepth = 32
-
-// maxScriptSize limits a command file in bytes.
-const maxScriptSize = 16 << 20
-
-// ScriptError says where in a command file a command failed.
-type ScriptError struct {
-	File string
-	Line int
-	Err  error
-}
-
-func (e *ScriptError) Error() string { return fmt.Sprintf("%s:%d: %v", e.File, e.Line, e.Err) }
-
-// Unwrap gives the failure.
-func (e *ScriptError) Unwrap() error { return e.Err }
-
-// RunFile runs the commands of a file, line by line; echo shows each line with
-// the prompt before it. A line that opens a brace goes on to the one that closes
-// it. The first failing command ends the file, unless KeepGoing is set; the
-// error is a *ScriptError.
-func (s *Session) RunFile(ctx context.Context, name string, echo bool) error {
-	return s.RunFileArgs(ctx, name, echo, nil)
-}
-
-// RunFileArgs is RunFile with arguments: ${$arg1} and so on in the file stand
-// for them.
-func (s *Session) RunFileArgs(ctx context.Context, name string, echo bool, args []string) error {
-	if s.depth >= MaxScriptDepth {
-		return fmt.Errorf("%s: scripts run scripts more than %d deep", name, MaxScriptDepth)
-	}
-	s.depth++
-	defer func() { s.depth-- }()
-	text, err := s.readScript(name)
-	if err != nil {
-		return err
-	}
-	for i, a := range args {
-		text = strings.ReplaceAll(text, fmt.Sprintf("${$arg%d}", i+1), a)
-	}
-	return s.runLines(ctx, name, text, echo)
-}
-
-func (s *Session) readScript(name string) (string, error) {
-	open := s.OpenScript
-	if open == nil {
-		open = func(name string) (io.ReadCloser, error) { return os.Open(name) }
-	}
-	f, err := open(name)
-	if err != nil {
-		return "", fmt.Errorf("command file: %w", err)
-	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, maxScriptSize+1))
-	if err != nil {
-		return "", fmt.Errorf("command file %s: %w", name, err)
-	}
-	if len(b) > maxScriptSize {
-		return "", fmt.Errorf("command file %s: larger than %d bytes", name, maxScriptSize)
-	}
-	return strings.TrimPrefix(string(b), "\ufeff"), nil
-}
-
-func (s *Session) runLines(ctx context.Context, name, text string, echo bool) error {
-	var failed error
-	lines := strings.Split(text, "\n")
-	for n := 0; n < len(lines) && !s.Quit && ctx.Err() == nil; {
-		start := n
-		n += s.span(lines[n:])
-		line := strings.TrimRight(strings.Join(lines[start:n], ";"), "\r")
-		if echo && strings.TrimSpace(line) != "" {
-			s.Out.Echo(s.Prompt() + line)
-		}
-		if err := s.Execute(ctx, line); err != nil {
-			failed = errors.Join(failed, &ScriptError{name, start + 1, err})
-			if !s.KeepGoing {
-				return failed
-			}
-		}
-	}
-	return failed
-}
-
-// span tells how many lines the first command takes: one, or those of a block up
-// to its last brace.
-func (s *Session) span(lines []string) int {
-	c, _, ok := s.Commands.Find(strings.TrimLeft(lines[0], " \t;"))
-	if !ok || !c.Block {
-		return 1
-	}
-	open := 0
-	for n, line := range lines {
-		if open += openBraces(line); open <= 0 {
-			return n + 1
-		}
-	}
-	return len(lines)
-}
-
-// Catch runs commands whose failure ends them but nothing else: the block of
-// .catch. Only an interruption is an error.
-func (s *Session) Catch(ctx context.Context, block string) error {
-	failed, keep := s.Failed, s.KeepGoing
-	s.KeepGoing = false
-	err := s.Execute(ctx, block)
-	s.Failed, s.KeepGoing = failed, keep
-	if errors.Is(err, ErrInterrupted) {
-		return err
-	}
-	return nil
-}
 
 // Processor gives the current processor; nil where the dump tells nothing of it.
 func (s *Session) Processor() *model.Processor {
