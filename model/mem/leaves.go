@@ -12,6 +12,11 @@ type Leaf struct {
 	Size uint64 // bytes; several pages where a large page or a hole covers them
 	PA   PA     // where Err is nil
 	Err  *Fault // why the piece cannot be read; nil for a page in memory
+
+	Entry uint64 // the last entry of the walk; 0 where a table could not be read
+	// Writable: every level lets the processor write, or would once a page in
+	// transition were valid again.
+	Writable bool
 }
 
 // Leaves visits every page that the tables map in [from, to], both inclusive,
@@ -27,7 +32,7 @@ func (s *Space) Leaves(ctx context.Context, from, to VA, visit func(Leaf) bool) 
 		return nil
 	}
 	w := &leafWalk{s: s, ctx: ctx, from: from, to: to, visit: visit, seen: map[PA]uint8{}}
-	w.table(s.root, LevelPXE, 0)
+	w.table(s.root, LevelPXE, 0, true)
 	return ctx.Err()
 }
 
@@ -47,7 +52,8 @@ const maxTableVisits = 4
 
 // table visits what one page table maps; base is the address its first entry
 // maps. It reports false to end the walk.
-func (w *leafWalk) table(at PA, level Level, base VA) bool {
+// write tells whether all entries above let the processor write.
+func (w *leafWalk) table(at PA, level Level, base VA, write bool) bool {
 	if w.ctx.Err() != nil {
 		return false
 	}
@@ -72,23 +78,24 @@ func (w *leafWalk) table(at PA, level Level, base VA) bool {
 		if va+VA(span-1) < w.from {
 			continue
 		}
-		if e := binary.LittleEndian.Uint64(b[8*i:]); e != 0 && !w.entry(e, level, va, span) {
+		if e := binary.LittleEndian.Uint64(b[8*i:]); e != 0 && !w.entry(e, level, va, span, write) {
 			return false
 		}
 	}
 	return true
 }
 
-func (w *leafWalk) entry(e uint64, level Level, va VA, span uint64) bool {
+func (w *leafWalk) entry(e uint64, level Level, va VA, span uint64, write bool) bool {
+	write = write && writable(e)
 	if level == LevelPTE {
 		page, zero, err := w.s.leaf(e, va, 0)
 		switch f, _ := err.(*Fault); {
 		case f != nil:
-			return w.leaf(Leaf{VA: va, Size: span, Err: f})
+			return w.leaf(Leaf{VA: va, Size: span, Err: f, Entry: e, Writable: write})
 		case zero:
 			return true // never touched: it holds nothing
 		}
-		return w.leaf(Leaf{VA: va, Size: span, PA: page})
+		return w.leaf(Leaf{VA: va, Size: span, PA: page, Entry: e, Writable: write})
 	}
 	next := PA(e & entryMask)
 	switch {
@@ -98,16 +105,26 @@ func (w *leafWalk) entry(e uint64, level Level, va VA, span uint64) bool {
 			if f.Why == "" {
 				return true // no table was made: nothing below it was touched
 			}
-			return w.leaf(Leaf{VA: va, Size: span, Err: f})
+			return w.leaf(Leaf{VA: va, Size: span, Err: f, Entry: e, Writable: write})
 		}
 		next = page
 	case e&bitLarge != 0 && level < LevelPXE:
-		return w.leaf(Leaf{VA: va, Size: span, PA: next &^ PA(span-1)})
+		return w.leaf(Leaf{VA: va, Size: span, PA: next &^ PA(span-1), Entry: e, Writable: write})
 	}
 	if level == LevelPXE && next == w.s.root {
 		return true // the self-map: page tables, not memory of their own
 	}
-	return w.table(next, level-1, va)
+	return w.table(next, level-1, va, write)
+}
+
+// writable reads the right to write from an entry: the hardware's bit, or bit 2
+// of the protection that software keeps in bits 5-9 (the codes with that bit
+// are those of pages that can be written).
+func writable(e uint64) bool {
+	if e&bitValid != 0 {
+		return e&bitWrite != 0
+	}
+	return e>>5&4 != 0
 }
 
 // hole visits all that a table would have mapped.

@@ -40,15 +40,15 @@ func forms() (*machine, []Leaf) {
 	hole := (kernelPage + 0x200000) &^ 0x1fffff
 	fault := func(va VA, f Fault) *Fault { f.VA = va; return &f }
 	return m, []Leaf{
-		{VA: 0x7ff612345000, Size: 4096, PA: user},
-		{VA: giant, Size: 1 << 30, PA: 0x1c0000000},
-		{VA: kernelPage, Size: 4096, PA: valid},
-		{VA: kernelPage + 0x1000, Size: 4096, PA: 0x5000000},
-		{VA: kernelPage + 0x3000, Size: 4096, Err: fault(kernelPage+0x3000, Fault{Kind: NotPresent, Level: LevelPTE, Entry: 0x123400000080, Why: "paged out, page file 0, offset 0x1234"})},
-		{VA: kernelPage + 0x4000, Size: 4096, Err: fault(kernelPage+0x4000, Fault{Kind: NotPresent, Level: LevelPTE, Entry: 0xf8a0700010000480, Why: "prototype entry at 0xfffff8a070001000 cannot be read"})},
+		{VA: 0x7ff612345000, Size: 4096, PA: user, Entry: uint64(user) | 0x8000000000000063, Writable: true},
+		{VA: giant, Size: 1 << 30, PA: 0x1c0000000, Entry: 0x1c00000e3, Writable: true},
+		{VA: kernelPage, Size: 4096, PA: valid, Entry: uint64(valid) | 0x8000000000000063, Writable: true},
+		{VA: kernelPage + 0x1000, Size: 4096, PA: 0x5000000, Entry: 0x5000880, Writable: true},
+		{VA: kernelPage + 0x3000, Size: 4096, Err: fault(kernelPage+0x3000, Fault{Kind: NotPresent, Level: LevelPTE, Entry: 0x123400000080, Why: "paged out, page file 0, offset 0x1234"}), Entry: 0x123400000080, Writable: true},
+		{VA: kernelPage + 0x4000, Size: 4096, Err: fault(kernelPage+0x4000, Fault{Kind: NotPresent, Level: LevelPTE, Entry: 0xf8a0700010000480, Why: "prototype entry at 0xfffff8a070001000 cannot be read"}), Entry: 0xf8a0700010000480, Writable: true},
 		{VA: hole, Size: 2 << 20, Err: fault(hole, Fault{Kind: NotCaptured, PA: 0x66666000, Level: LevelPTE, Why: "page table not in the dump"})},
-		{VA: hole + 0x200000, Size: 2 << 20, Err: fault(hole+0x200000, Fault{Kind: NotPresent, Level: LevelPDE, Entry: 0x9900000080, Why: "paged out, page file 0, offset 0x99"})},
-		{VA: large, Size: 2 << 20, PA: 0x7600000},
+		{VA: hole + 0x200000, Size: 2 << 20, Err: fault(hole+0x200000, Fault{Kind: NotPresent, Level: LevelPDE, Entry: 0x9900000080, Why: "paged out, page file 0, offset 0x99"}), Entry: 0x9900000080, Writable: true},
+		{VA: large, Size: 2 << 20, PA: 0x7600000, Entry: 0x77000e3, Writable: true},
 	}
 }
 
@@ -81,15 +81,16 @@ func TestLeaves_agreeWithTranslate(t *testing.T) {
 
 func TestLeaves_cut(t *testing.T) {
 	t.Parallel()
-	m, _ := forms()
+	m, all := forms()
+	valid := all[2].PA
 	for _, c := range []struct {
 		name     string
 		from, to VA
 		want     []Leaf
 	}{
-		{"inside a giant page", giant + 0x1234, giant + 0x3000, []Leaf{{VA: giant + 0x1000, Size: 0x3000, PA: 0x1c0001000}}},
-		{"one byte of a giant page", giant + 0x1234, giant + 0x1234, []Leaf{{VA: giant + 0x1000, Size: 0x1000, PA: 0x1c0001000}}},
-		{"last byte of a small page", kernelPage + 0xfff, kernelPage + 0xfff, []Leaf{{VA: kernelPage, Size: 4096, PA: leavesOf(t, m.space(), kernelPage, kernelPage)[0].PA}}},
+		{"inside a giant page", giant + 0x1234, giant + 0x3000, []Leaf{{VA: giant + 0x1000, Size: 0x3000, PA: 0x1c0001000, Entry: 0x1c00000e3, Writable: true}}},
+		{"one byte of a giant page", giant + 0x1234, giant + 0x1234, []Leaf{{VA: giant + 0x1000, Size: 0x1000, PA: 0x1c0001000, Entry: 0x1c00000e3, Writable: true}}},
+		{"last byte of a small page", kernelPage + 0xfff, kernelPage + 0xfff, []Leaf{{VA: kernelPage, Size: 4096, PA: valid, Entry: uint64(valid) | 0x8000000000000063, Writable: true}}},
 		{"empty", kernelPage + 1, kernelPage, nil},
 		{"between", kernelPage + 0x2000, kernelPage + 0x2fff, nil},
 	} {
@@ -195,5 +196,42 @@ func TestLeaves_loops(t *testing.T) {
 				t.Errorf("%d loops told of %d tables", loops, len(m.frames))
 			}
 		})
+	}
+}
+
+// TestLeaves_writable: one level without the right to write is enough.
+func TestLeaves_writable(t *testing.T) {
+	t.Parallel()
+	m := newMachine()
+	page := m.mapBytes(kernelPage, nil)
+	m.set(kernelPage+0x1000, 1, uint64(page)|0x61) // read only
+	m.set(kernelPage+0x2000, 1, 0x5000820)         // transition, read only
+	m.mapBytes(kernelPage+0x40000000, nil)         // below an entry that is
+	m.set(kernelPage+0x40000000, 3, m.get(m.slot(kernelPage+0x40000000, 3))&^2)
+	var got []bool
+	for _, l := range leavesOf(t, m.space(), 0, top) {
+		got = append(got, l.Writable)
+	}
+	if diff := cmp.Diff([]bool{true, false, false, false}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestSelfMap: only an entry of the kernel's half that leads back to the table.
+func TestSelfMap(t *testing.T) {
+	t.Parallel()
+	m := newMachine()
+	m.put(m.root+8*0x10, uint64(m.root)|0x67)
+	if i, ok := m.space().SelfMap(); ok {
+		t.Errorf("entry %#x of the user's half counts", i)
+	}
+	m.put(m.root+8*0x15f, uint64(m.root)|0x8000000000000063)
+	if i, ok := m.space().SelfMap(); !ok || i != 0x15f {
+		t.Errorf("self-map %#x, %v; want 0x15f", i, ok)
+	}
+	for _, s := range []*Space{NewX64(frames{}, 0x1000), NewFlat(nil)} {
+		if _, ok := s.SelfMap(); ok {
+			t.Error("a space without tables has a self-map")
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"iter"
 	"sync/atomic"
 )
 
@@ -78,6 +79,23 @@ func (s *Space) AddOverlay(at VA, size uint64, from Virtual) {
 
 // Physical gives the physical memory below, nil where there is none.
 func (s *Space) Physical() Physical { return s.phys }
+
+// Captured visits the captured blocks of a space without page tables, in order
+// of address and in pieces of at most 1 MB, until visit returns false; nil bytes
+// mean that the file could not be read there. It reports false where the space
+// cannot list what it holds.
+func (s *Space) Captured(visit func(at VA, b []byte) bool) bool {
+	list, ok := s.flat.(interface{ All() iter.Seq2[VA, []byte] })
+	if !ok {
+		return false
+	}
+	for at, b := range list.All() {
+		if !visit(at, b) {
+			break
+		}
+	}
+	return true
+}
 
 // Root gives the physical address of the top page table; 0 without page tables.
 func (s *Space) Root() PA { return s.root }

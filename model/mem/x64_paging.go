@@ -12,6 +12,7 @@ import (
 const (
 	entryMask = 0x000ffffffffff000 // bits 12-51: page frame
 	bitValid  = 1 << 0
+	bitWrite  = 1 << 1
 	bitLarge  = 1 << 7
 	bitProto  = 1 << 10
 	bitTrans  = 1 << 11
@@ -201,6 +202,30 @@ func (s *Space) prototype(pte uint64, at VA, depth int) (PA, bool, error) {
 		return 0, false, fault("in a mapped file, not in memory")
 	}
 	return s.leaf(proto, at, maxProtoDepth)
+}
+
+// Unswizzle gives a software entry as it would stand without the XOR of the new
+// generation: its page frame or page-file offset can then be read off.
+func (s *Space) Unswizzle(pte uint64) uint64 { return s.unswizzle(pte) }
+
+// SelfMap finds the entry of the top page table that maps the table itself: page
+// tables appear as memory in the 512 GB below it. Windows picks it at random
+// since 1607; before it was always 0x1ed. ok is false where the table is not in
+// the dump, or no entry leads back to it.
+func (s *Space) SelfMap() (index int, ok bool) {
+	if s.flat != nil || s.phys == nil {
+		return 0, false
+	}
+	var b [PageSize]byte
+	n, _ := s.phys.ReadPhysical(b[:], s.root)
+	// The upper half is the kernel's; an entry below it would be a process's.
+	for i := entriesPerTab / 2; i < n/8; i++ {
+		e := binary.LittleEndian.Uint64(b[8*i:])
+		if e&bitValid != 0 && e&bitLarge == 0 && PA(e&entryMask) == s.root {
+			return i, true
+		}
+	}
+	return 0, false
 }
 
 // unswizzle undoes the XOR of the new generation.
