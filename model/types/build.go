@@ -25,7 +25,9 @@ type builder struct {
 	order            []*Type // arrays, inner before outer: the order to size them in
 	defined          map[*Type]bool
 	fields, consts   int
-	skipped          int // fields that made no sense
+	skipped          int               // fields and constants that made no sense
+	anonymous        map[*Type][]Field // members without a name of their own, by their structure
+	symbols          map[string]*Type  // types of symbols
 }
 
 type arrayKey struct {
@@ -36,7 +38,7 @@ type arrayKey struct {
 func newBuilder() *builder {
 	return &builder{
 		base: map[string]*Type{}, user: map[string]*Type{}, enum: map[string]*Type{},
-		pointers: map[*Type]*Type{}, arrays: map[arrayKey]*Type{}, defined: map[*Type]bool{},
+		pointers: map[*Type]*Type{}, arrays: map[arrayKey]*Type{}, defined: map[*Type]bool{}, anonymous: map[*Type][]Field{},
 	}
 }
 
@@ -112,7 +114,7 @@ func (b *builder) finish() error {
 	depth := map[*Type]int{}
 	for _, t := range b.user {
 		slices.SortFunc(t.Fields, compareFields)
-		if _, err := nesting(t, depth, 0); err != nil {
+		if _, err := b.nesting(t, depth, 0); err != nil {
 			return err
 		}
 	}
@@ -131,7 +133,7 @@ func compareFields(x, y Field) int {
 }
 
 // nesting gives how deep t's members are nested by value.
-func nesting(t *Type, known map[*Type]int, level int) (int, error) {
+func (b *builder) nesting(t *Type, known map[*Type]int, level int) (int, error) {
 	if level > maxTypeDepth {
 		return 0, fmt.Errorf("type %s: contains itself, or more than %d levels of members", t.Name, maxTypeDepth)
 	}
@@ -140,7 +142,7 @@ func nesting(t *Type, known map[*Type]int, level int) (int, error) {
 	}
 	deepest := 0
 	visit := func(inner *Type) error {
-		n, err := nesting(inner, known, level+1)
+		n, err := b.nesting(inner, known, level+1)
 		deepest = max(deepest, n+1)
 		return err
 	}
@@ -149,12 +151,14 @@ func nesting(t *Type, known map[*Type]int, level int) (int, error) {
 			return 0, err
 		}
 	}
-	for _, f := range t.Fields {
-		if f.Type.Kind != KindStruct && f.Type.Kind != KindUnion && f.Type.Kind != KindArray {
-			continue
-		}
-		if err := visit(f.Type); err != nil {
-			return 0, err
+	for _, fields := range [][]Field{t.Fields, b.anonymous[t]} {
+		for _, f := range fields {
+			if f.Type.Kind != KindStruct && f.Type.Kind != KindUnion && f.Type.Kind != KindArray {
+				continue
+			}
+			if err := visit(f.Type); err != nil {
+				return 0, err
+			}
 		}
 	}
 	known[t] = deepest

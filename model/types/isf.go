@@ -2,11 +2,11 @@ package types
 
 import (
 	"bufio"
+	"compress/bzip2"
 	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,16 +27,20 @@ const maxISF = 256 << 20
 // needs a lock later.
 //
 // The format is described by volatility3/schemas/schema-6.2.0.json of the
-// public project volatilityfoundation/volatility3.
+// public project volatilityfoundation/volatility3; 6.0 and 6.1 are parts of it.
 type ISF struct {
 	file     string
 	text     string
-	sections map[string]int // offset of the value of each section
+	sections map[string]section
 	meta     Metadata
 
 	types   func() (*builder, error)
-	symbols func() (*Names, error)
+	symbols func() (*isfNames, error)
+	typed   func() bool
 }
+
+// section is where a section's value lies in the text.
+type section struct{ start, end int }
 
 // Metadata is what a table says about itself.
 type Metadata struct {
@@ -48,7 +52,7 @@ type Metadata struct {
 	Build   uint32 // metadata.windows.pe.build, 0 where not told
 }
 
-// OpenISF opens a table: JSON, or JSON in xz or gzip format, told by content.
+// OpenISF opens a table: JSON, or JSON in xz, gzip or bzip2 format, told by content.
 func OpenISF(path string) (*ISF, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -77,18 +81,20 @@ func readISF(r io.Reader, name string, size int64) (*ISF, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &ISF{file: name, text: text, sections: map[string]int{}}
+	t := &ISF{file: name, text: text, sections: map[string]section{}}
 	t.types = sync.OnceValues(t.decodeTypes)
 	t.symbols = sync.OnceValues(t.decodeSymbols)
+	t.typed = sync.OnceValue(t.hasSymbolTypes)
 	p := &scanner{s: text}
 	p.object(func(key string) {
 		p.peek()
-		t.sections[key] = p.i
+		start := p.i
 		if key == "metadata" {
 			t.meta = readMetadata(p)
-			return
+		} else {
+			p.skip()
 		}
-		p.skip()
+		t.sections[key] = section{start, p.i}
 	})
 	if p.err == nil && p.peek() != 0 {
 		p.fail("text after the end")
@@ -126,6 +132,9 @@ func unpack(r io.Reader, size int64) (string, error) {
 			return "", err
 		}
 		size *= 8
+	case len(head) > 3 && string(head[:3]) == "BZh" && head[3] >= '1' && head[3] <= '9':
+		r = bzip2.NewReader(buf)
+		size *= 11
 	}
 	var text strings.Builder
 	text.Grow(int(min(max(size, 0), 16<<20)))
@@ -290,34 +299,11 @@ func (t *ISF) Err() error {
 	return errors.Join(terr, serr)
 }
 
-// names gives the table's names, none where they can't be read; Err tells why.
-func (t *ISF) names() *Names {
-	n, err := t.symbols()
-	if err != nil {
-		return &Names{describe: "isf"}
-	}
-	return n
-}
-
-// Lookup implements Symbols.
-func (t *ISF) Lookup(name string) (Symbol, bool) { return t.names().Lookup(name) }
-
-// Nearest implements Symbols.
-func (t *ISF) Nearest(rva uint32) (Symbol, uint32, bool) { return t.names().Nearest(rva) }
-
-// Prefix implements Symbols.
-func (t *ISF) Prefix(prefix string, max int) []string { return t.names().Prefix(prefix, max) }
-
-// All implements Symbols.
-func (t *ISF) All() iter.Seq[Symbol] { return t.names().All() }
-
-// Len implements Symbols.
-func (t *ISF) Len() int { return t.names().Len() }
-
 // Describe implements Symbols.
 func (t *ISF) Describe() string { return "isf" }
 
 var (
-	_ Store   = (*ISF)(nil)
-	_ Symbols = (*ISF)(nil)
+	_ Store        = (*ISF)(nil)
+	_ Lister       = (*ISF)(nil)
+	_ TypedSymbols = (*ISF)(nil)
 )

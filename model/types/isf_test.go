@@ -3,6 +3,7 @@ package types
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"os"
@@ -22,7 +23,8 @@ const testISF = `{
 "metadata": {"format": "6.2.0", "producer": {"name": "t", "list": [1, [2, {}], "]"]},
   "windows": {"pdb": {"GUID": "` + testGUID + `", "age": 3, "database": "t.pdb", "machine_type": 34404},
     "pe": {"major": 10, "build": 19045}}},
-"symbols": {"b": {"address": 4660, "type": {"kind": "base", "name": "void"}}, "a\u0062c": {"address": 16},
+"symbols": {"b": {"address": 4660, "type": {"kind": "base", "name": "void"}}, "a\u0062c": {"address": 16, "linkage_name": "_abc", "type": {"kind": "array", "count": 3, "subtype": {"kind": "struct", "name": "_A"}}},
+  "fixed": {"type": {"kind": "base", "name": "long"}, "constant_data": "AQIDBA=="}, "nothing": {"address": 4661, "constant_data": null, "linkage_name": null, "type": {"kind": "function"}},
   "far": {"address": 4294967296}, "none": {"linkage_name": "x\"y"}, "esc\/\\": {"address": 32}},
 "user_types": {
   "_A": {"kind": "struct", "size": 40, "fields": {
@@ -33,9 +35,17 @@ const testISF = `{
     "State": {"offset": 12, "type": {"kind": "enum", "name": "_E"}, "anonymous": false},
     "Run": {"offset": 32, "type": {"kind": "pointer", "subtype": {"kind": "function"}}},
     "Odd": {"offset": 36, "type": {"kind": "array", "count": -28, "subtype": {"kind": "base", "name": "char"}}}}},
+  "_C1": {"kind": "class", "size": 32, "fields": {
+    "First": {"offset": 0, "type": {"kind": "base", "name": "long"}, "anonymous": null},
+    "u1": {"offset": 8, "anonymous": true, "type": {"kind": "class", "name": "_C2"}},
+    "kept": {"offset": 24, "anonymous": true, "type": {"kind": "base", "name": "long"}}}},
+  "_C2": {"kind": "class", "size": 12, "fields": {
+    "Tail": {"offset": 8, "type": {"kind": "base", "name": "long"}},
+    "u2": {"offset": 4, "anonymous": true, "type": {"kind": "union", "name": "_U"}}}},
   "_U": {"kind": "union", "size": 2, "fields": {"C": {"offset": 0, "type": {"kind": "base", "name": "char"}}}},
   "_A": {"kind": "struct", "size": 1, "fields": {}}},
-"enums": {"_E": {"base": "int", "size": 4, "constants": {"One": 1, "Minus": -1, "Big": 18446744073709551615}}},
+"enums": {"_E": {"base": "int", "size": 4, "constants": {"One": 1, "Minus": -1, "Big": 18446744073709551615, "Vast": 18446744073709551616, "Deep": -9223372036854775809, "Half": 1.5}},
+  "_C": {"size": 4, "constants": {}}},
 "base_types": {
   "char": {"kind": "char", "size": 1, "signed": true, "endian": "little"},
   "unsigned long": {"kind": "int", "size": 4, "signed": false},
@@ -86,10 +96,10 @@ _A.Run 0x20:0+0 *function
 	if diff := cmp.Diff(map[string]int64{"One": 1, "Minus": -1, "Big": -1}, e.Consts); diff != "" {
 		t.Errorf("_E (-want +got):\n%s", diff)
 	}
-	if n := table.Skipped(); n != 1 {
-		t.Errorf("%d fields skipped, want 1", n)
+	if n := table.Skipped(); n != 4 {
+		t.Errorf("%d fields and constants skipped, want 4", n)
 	}
-	if diff := cmp.Diff([]string{"_A", "_E", "_U"}, table.TypeNames()); diff != "" {
+	if diff := cmp.Diff([]string{"_A", "_C", "_C1", "_C2", "_E", "_U"}, table.TypeNames()); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
 	for name, kind := range map[string]Kind{"char": KindChar, "unsigned long": KindInt, "long": KindSigned, "odd": KindInt} {
@@ -103,16 +113,69 @@ _A.Run 0x20:0+0 *function
 	}
 }
 
+// TestISF_anonymous has members of unnamed structures in the one around them.
+func TestISF_anonymous(t *testing.T) {
+	t.Parallel()
+	c, err := readTest(t, testISF).Type("_C1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `kind 8 size 0x20 {
+_C1.First 0x0:0+0 long/4
+_C1.C 0xc:0+0 char/1
+_C1.Tail 0x10:0+0 long/4
+_C1.kept 0x18:0+0 long/4
+}`
+	if diff := cmp.Diff(want, spell(c)); diff != "" {
+		t.Errorf("_C1 (-want +got):\n%s", diff)
+	}
+}
+
+// TestISF_typedSymbols checks what tables may say of a symbol besides its address.
+func TestISF_typedSymbols(t *testing.T) {
+	t.Parallel()
+	table := readTest(t, testISF)
+	for _, name := range []string{"abc", "_abc"} { // as the linker had it
+		sym, ok := table.Lookup(name)
+		if want := (Symbol{Name: "abc", RVA: 16, Size: 120, Kind: SymData}); !ok || sym != want {
+			t.Errorf("Lookup(%s) = %+v, %v; want %+v", name, sym, ok, want)
+		}
+		typ, ok := table.TypeOf(name)
+		if !ok || typ.Kind != KindArray || typ.Elem.Name != "_A" {
+			t.Errorf("TypeOf(%s) = %+v, %v", name, typ, ok)
+		}
+	}
+	if sym, _ := table.Lookup("nothing"); sym != (Symbol{Name: "nothing", RVA: 4661, Kind: SymFunction}) {
+		t.Errorf("a function: %+v", sym)
+	}
+	if typ, ok := table.TypeOf("b"); ok {
+		t.Errorf("type void, which says nothing: %+v", typ)
+	}
+	if data, ok := table.Constant("fixed"); !ok || !bytes.Equal(data, []byte{1, 2, 3, 4}) {
+		t.Errorf("Constant = %v, %v", data, ok)
+	}
+	if _, ok := table.Lookup("fixed"); ok {
+		t.Error("a constant has an address")
+	}
+	var aliases []string
+	for alias, name := range table.Aliases() {
+		aliases = append(aliases, alias+"="+name)
+	}
+	if diff := cmp.Diff([]string{"_abc=abc"}, aliases); diff != "" {
+		t.Errorf("aliases (-want +got):\n%s", diff)
+	}
+}
+
 func TestISF_symbols(t *testing.T) {
 	t.Parallel()
 	table := readTest(t, testISF)
-	if diff := cmp.Diff([]string{"abc", "b", `esc/\`}, table.Prefix("", 10)); diff != "" {
+	if diff := cmp.Diff([]string{"abc", "b", `esc/\`, "nothing"}, table.Prefix("", 10)); diff != "" {
 		t.Errorf("names (-want +got):\n%s", diff)
 	}
-	if sym, delta, ok := table.Nearest(0x1240); !ok || sym.Name != "b" || delta != 0xc {
+	if sym, delta, ok := table.Nearest(0x1240); !ok || sym.Name != "nothing" || delta != 0xb {
 		t.Errorf("Nearest = %v+%#x, %v", sym, delta, ok)
 	}
-	if table.Len() != 3 || table.Describe() != "isf" {
+	if table.Len() != 4 || table.Describe() != "isf" {
 		t.Errorf("Len, Describe = %d, %s", table.Len(), table.Describe())
 	}
 }
@@ -143,13 +206,13 @@ func TestISF_metadata(t *testing.T) {
 // TestISF_packed reads the same table in each container.
 func TestISF_packed(t *testing.T) {
 	t.Parallel()
-	for name, text := range map[string][]byte{"plain": []byte(testISF), "gzip": packGzip(t), "xz": packXZ(t, 1<<20)} {
+	for name, text := range map[string][]byte{"plain": []byte(testISF), "gzip": packGzip(t), "xz": packXZ(t, 1<<20), "bzip2": packedBzip2(t)} {
 		table, err := ReadISF(bytes.NewReader(text), name)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if err := table.Err(); err != nil || table.Len() != 3 {
+		if err := table.Err(); err != nil || table.Len() != 4 {
 			t.Errorf("%s: %d names, %v", name, table.Len(), err)
 		}
 		if _, err := ReadISF(bytes.NewReader(text[:len(text)-20]), name); err == nil {
@@ -171,6 +234,17 @@ func packGzip(tb testing.TB) []byte {
 		tb.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+// packedBzip2 is four names, packed by the program bzip2: the standard library
+// only unpacks that format.
+func packedBzip2(tb testing.TB) []byte {
+	data, err := base64.StdEncoding.DecodeString("QlpoOTFBWSZTWf8/cMYAAD0ZgFAFfRA/BpwqIABUJUjyTTIDRieUEkSA000A9Q05Awh4hGtdt5fIxTDU/BualwVQqDBE3fIpAQGB" +
+		"VZHTppBpUHcJbGa8EK4+bVR/xdyRThQkP8/cMYA=")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return data
 }
 
 func packXZ(tb testing.TB, window int) []byte {
@@ -211,6 +285,9 @@ func TestISF_hostile(t *testing.T) {
 		{"age too large", `{"metadata": {"windows": {"pdb": {"age": 4294967296}}}}`, "number"},
 		{"open bracket", `{"metadata": {}, "x": [[[[`, "without its end"},
 		{"deep", strings.Repeat(`{"metadata":{"windows":`, 1) + strings.Repeat(`{"pdb":`, 200), "JSON"},
+		{"constant no number", `{"metadata": {}, "enums": {"_E": {"size": 4, "constants": {"A": "x"}}}}`, "number"},
+		{"type of a symbol", `{"metadata": {}, "symbols": {"a": {"address": 1, "type": {"kind": 5}}}}`, "symbols"},
+		{"anonymous in itself", user(`{"_A": {"size": 8, "kind": "struct", "fields": {"F": {"offset": 0, "anonymous": true, "type": {"kind": "struct", "name": "_A"}}}}}`), "contains itself"},
 		{"contains itself", field(`{"kind": "struct", "name": "_A"}`), "contains itself"},
 		{"array of itself", field(`{"kind": "array", "count": 2, "subtype": {"kind": "struct", "name": "_A"}}`), "contains itself"},
 		{"deep pointers", field(strings.Repeat(`{"kind": "pointer", "subtype": `, 40) + `null` + strings.Repeat(`}`, 40)), "more than 32"},

@@ -1,11 +1,14 @@
 package types
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // section sets p to a section's value; false where the table has none.
 func (t *ISF) section(name string) (*scanner, bool) {
 	at, ok := t.sections[name]
-	return &scanner{s: t.text, i: at}, ok
+	return &scanner{s: t.text, i: at.start}, ok
 }
 
 // decodeTypes reads base_types, enums and user_types.
@@ -30,7 +33,14 @@ func (t *ISF) decodeTypes() (*builder, error) {
 			return nil, fmt.Errorf("ISF table %s: %s: %w", t.file, step.name, p.err)
 		}
 	}
-	if err := b.finish(); err != nil {
+	if err := t.readSymbolTypes(b); err != nil {
+		return nil, fmt.Errorf("ISF table %s: symbols: %w", t.file, err)
+	}
+	err := b.finish()
+	if err == nil {
+		err = b.flatten()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("ISF table %s: %w", t.file, err)
 	}
 	return b, nil
@@ -90,7 +100,11 @@ func readEnum(p *scanner, b *builder, name string) {
 			t.Size = p.uint(8)
 		case "constants":
 			p.object(func(name string) {
-				t.Consts[name] = p.int()
+				if v, ok := p.constant(); ok {
+					t.Consts[name] = v
+				} else {
+					b.skipped++
+				}
 				if b.consts++; b.consts > maxConsts {
 					p.fail("more than %d constants", maxConsts)
 				}
@@ -119,10 +133,14 @@ func readUser(p *scanner, b *builder, name string) {
 			}
 		case "fields":
 			p.object(func(name string) {
-				if f, ok := readField(p, b, name); ok {
-					t.Fields = append(t.Fields, f)
-				} else {
+				f, anonymous, ok := readField(p, b, name)
+				switch {
+				case !ok:
 					b.skipped++
+				case anonymous:
+					b.anonymous[t] = append(b.anonymous[t], f)
+				default:
+					t.Fields = append(t.Fields, f)
 				}
 				if b.fields++; b.fields > maxFields {
 					p.fail("more than %d fields", maxFields)
@@ -137,8 +155,8 @@ func readUser(p *scanner, b *builder, name string) {
 // readField reads one field; false where it makes no sense. Tables made from
 // volatility 2's have arrays of -28 elements, so one such field must not cost
 // the table.
-func readField(p *scanner, b *builder, name string) (Field, bool) {
-	f := Field{Name: name}
+func readField(p *scanner, b *builder, name string) (f Field, anonymous, ok bool) {
+	f.Name = name
 	offset := int64(-1)
 	p.object(func(key string) {
 		switch key {
@@ -148,12 +166,57 @@ func readField(p *scanner, b *builder, name string) (Field, bool) {
 			var d descriptor
 			f.Type = readDescriptor(p, b, &d, 0)
 			f.BitPos, f.BitLen = uint8(d.bitPos), uint8(d.bitLen)
+		case "anonymous":
+			anonymous = !p.null() && p.bool()
 		default:
 			p.skip()
 		}
 	})
 	f.Offset = uint32(offset)
-	return f, f.Type != nil && offset >= 0 && offset <= maxTypeSize
+	// Only a structure can lend its members to the one around it.
+	anonymous = anonymous && f.Type != nil && (f.Type.Kind == KindStruct || f.Type.Kind == KindUnion)
+	return f, anonymous, f.Type != nil && offset >= 0 && offset <= maxTypeSize
+}
+
+// flatten gives members of anonymous structures and unions to the structure
+// that holds them, where C code and PDB files have them.
+func (b *builder) flatten() error {
+	done := map[*Type]bool{}
+	for t := range b.anonymous {
+		if err := b.flattenOne(t, done); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// flattenOne completes t, inner structures first. finish has seen to it that
+// none holds itself: it counts the anonymous ones too.
+func (b *builder) flattenOne(t *Type, done map[*Type]bool) error {
+	if done[t] {
+		return nil
+	}
+	done[t] = true
+	for _, f := range b.anonymous[t] {
+		if err := b.flattenOne(f.Type, done); err != nil {
+			return err
+		}
+		if b.fields += len(f.Type.Fields); b.fields > maxFields {
+			return fmt.Errorf("more than %d fields", maxFields)
+		}
+		for _, inner := range f.Type.Fields {
+			if uint64(inner.Offset)+uint64(f.Offset) > maxTypeSize {
+				b.skipped++
+				continue
+			}
+			inner.Offset += f.Offset
+			t.Fields = append(t.Fields, inner)
+		}
+	}
+	if len(b.anonymous[t]) > 0 {
+		slices.SortFunc(t.Fields, compareFields)
+	}
+	return nil
 }
 
 // descriptor is a type descriptor while its members come in, in any order.
@@ -227,37 +290,4 @@ func (d *descriptor) build(b *builder) *Type {
 		}
 	}
 	return nil
-}
-
-// decodeSymbols reads the names. Addresses are relative to the image's base;
-// what lies beyond 4 GB or has no address is none of the image's names.
-func (t *ISF) decodeSymbols() (*Names, error) {
-	var names []string
-	var rvas []uint32
-	p, ok := t.section("symbols")
-	if !ok {
-		return NewNames("isf", nil, nil), nil
-	}
-	p.object(func(name string) {
-		address := int64(-1)
-		p.object(func(key string) {
-			if key == "address" {
-				address = p.int()
-				return
-			}
-			p.skip()
-		})
-		if address < 0 || address > 1<<32-1 || p.err != nil {
-			return
-		}
-		if len(names) == maxNames {
-			p.fail("more than %d names", maxNames)
-			return
-		}
-		names, rvas = append(names, name), append(rvas, uint32(address))
-	})
-	if p.err != nil {
-		return nil, fmt.Errorf("ISF table %s: symbols: %w", t.file, p.err)
-	}
-	return NewNames("isf", names, rvas), nil
 }

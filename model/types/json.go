@@ -124,6 +124,28 @@ func (p *scanner) int() int64 {
 	return n
 }
 
+// constant reads an integer of an enumeration; false for one that 64 bits do
+// not hold, with or without a sign, and for what is no integer.
+func (p *scanner) constant() (int64, bool) {
+	start := p.i
+	p.peek()
+	at := p.i
+	p.skip()
+	if p.err != nil {
+		return 0, false
+	}
+	text := p.s[at:p.i]
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return n, true
+	}
+	u, err := strconv.ParseUint(text, 10, 64)
+	if err != nil && (text == "" || text[0] != '-' && (text[0] < '0' || text[0] > '9')) {
+		p.i = start
+		p.fail("constant %q: want a number", clip(text))
+	}
+	return int64(u), err == nil
+}
+
 // uint reads an integer from 0 to max.
 func (p *scanner) uint(max int64) uint32 {
 	at := p.i
