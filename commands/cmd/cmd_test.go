@@ -169,7 +169,7 @@ func newSession(t *testing.T) (*Session, *bytes.Buffer) {
 	kernel := simple("kernel", say)
 	kernel.Needs = NeedKernel
 	catch := simple(".catch", func(ctx context.Context, s *Session, in Args, _ report.Sink) error {
-		return s.Catch(ctx, strings.Trim(in.Raw, "{}"))
+		return s.Catch(ctx, strings.Trim(in.Raw, "{}"), 0)
 	})
 	catch.Block = true
 	quit := simple("q", func(_ context.Context, s *Session, _ Args, _ report.Sink) error { s.Quit = true; return nil })

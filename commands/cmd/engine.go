@@ -145,11 +145,12 @@ func (s *Session) Round(ctx context.Context, raw string, from, to int) (done boo
 
 // Catch runs commands whose failure ends them but nothing else: the block of
 // .catch. Only an interruption is an error, or a jump out of a loop around it.
-func (s *Session) Catch(ctx context.Context, block string) error {
+// The commands are raw[from:], as in RunBlock.
+func (s *Session) Catch(ctx context.Context, raw string, from int) error {
 	failed, keep := s.Failed, s.KeepGoing
 	s.KeepGoing = false
 	s.catches++
-	err := s.RunBlock(ctx, block, 0, len(block))
+	err := s.RunBlock(ctx, raw, from, len(raw))
 	s.catches--
 	s.Failed, s.KeepGoing = failed, keep
 	switch {

@@ -2,8 +2,6 @@ package session
 
 import (
 	"context"
-	"errors"
-	"strings"
 
 	"gokd/commands/cmd"
 	"gokd/commands/report"
@@ -20,7 +18,7 @@ line is named, unless gokd was started with -keepgoing or the command stands in 
 // script declares one of the commands that run files.
 func script(name, summary, example string, line, echo bool) *cmd.Command {
 	return &cmd.Command{
-		Name: name, Prefix: true, Line: line, Group: cmd.GroupSession,
+		Name: name, Prefix: true, Line: line, Group: cmd.GroupScript,
 		Summary: summary, Help: scriptHelp, Example: example,
 		SeeAlso: []string{".catch", ".echo"},
 		Args:    []cmd.Arg{{Name: "file", Kind: cmd.KindRest, Complete: cmd.CompleteFile, Doc: "the command file"}},
@@ -46,7 +44,7 @@ func unquote(name string) string {
 }
 
 var runArgs = &cmd.Command{
-	Name: "$$>a<", Prefix: true, Group: cmd.GroupSession,
+	Name: "$$>a<", Prefix: true, Group: cmd.GroupScript,
 	Summary: "run a command file with arguments",
 	Help: `Runs a command file as $$>< does, with arguments: ${$arg1} in the file stands for
 the first one, and so on. One without its argument stays as it is.`,
@@ -60,22 +58,5 @@ the first one, and so on. One without its argument stays as it is.`,
 			return cmd.Misuse(err)
 		}
 		return s.RunFileArgs(ctx, words[0], false, words[1:])
-	},
-}
-
-var catch = &cmd.Command{
-	Name: ".catch", Block: true, Group: cmd.GroupSession,
-	Summary: "run commands whose failure does not end a script",
-	Help: `Runs the commands between braces. The first that fails ends the block, is shown,
-and is forgotten: the script goes on behind the block. The block may span lines.`,
-	Example: ".catch { lm m nt; .time }",
-	SeeAlso: []string{"$$><"},
-	Args:    []cmd.Arg{{Name: "block", Kind: cmd.KindRest, Doc: "{ commands }"}},
-	Run: func(ctx context.Context, s *cmd.Session, in cmd.Args, _ report.Sink) error {
-		text := in.Text("block")
-		if !strings.HasPrefix(text, "{") || !strings.HasSuffix(text, "}") {
-			return cmd.Misuse(errors.New("the commands stand between { and }"))
-		}
-		return s.Catch(ctx, text[1:len(text)-1])
 	},
 }

@@ -10,7 +10,7 @@ func Commands() []*cmd.Command {
 		vertarget, dotTime, bugcheck, processor,
 		help, hh, version, evaluate, echo,
 		logopen, logappend, logclose,
-		runQuiet, runQuietLine, runEcho, runEchoLine, runArgs, catch,
+		runQuiet, runQuietLine, runEcho, runEchoLine, runArgs,
 		kdonly, compat, quit,
 	}
 }
