@@ -80,6 +80,10 @@ func (t *Names) index() {
 	t.byRVA = slices.Clip(all)
 }
 
+// CompareAliases orders two names of one address, the one to show first, for
+// other tables of names.
+func CompareAliases(a, b string) int { return compareAliases(a, b) }
+
 // compareAliases puts the name to show before the others at one address. Names
 // that people write come first. Of a routine and its assembler entry the entry
 // wins, Ky before Kx before Ki: kd prints nt!KySwitchKernelStackCallout (alias

@@ -1,0 +1,414 @@
+package pdb
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	"gokd/model/types"
+)
+
+// decoder makes types of records. A type that is used by value is made whole at
+// once; of one that only a pointer leads to, the name is enough at first, and
+// where deep is set it is made whole by finish. One decoder serves one
+// goroutine.
+type decoder struct {
+	t     *typeStream
+	deep  bool
+	nodes map[nodeKey]*node
+	defs  map[uint32]uint32 // definitions of forward references
+	work  []nodeKey         // types that pointers lead to, to be made whole
+	left  int               // entries of field lists that may still be read
+	buf   []types.Field
+}
+
+// nodeKey names a type: its index and, for arrays, whether only a pointer leads
+// to it, in which case its elements may be incomplete.
+type nodeKey struct {
+	typ    uint32
+	behind bool
+}
+
+// node is a type on its way. The type is changed while the decoder runs and no
+// more once it was handed out.
+type node struct {
+	types.Type
+	state state
+	err   error
+}
+
+type state uint8
+
+const (
+	stateName  state = iota // name and kind only
+	stateBusy               // being made whole
+	stateWhole              // for good
+	stateBad                // can't be: err tells why
+)
+
+var (
+	errDepth  = fmt.Errorf("more than %d types inside each other", maxDepth)
+	errItself = errors.New("contains itself")
+	errEffort = errors.New("its types are used in each other too often")
+)
+
+func newDecoder(t *typeStream, deep bool, effort int) *decoder {
+	return &decoder{t: t, deep: deep, left: effort, nodes: map[nodeKey]*node{}, defs: map[uint32]uint32{}}
+}
+
+// spend counts an entry of a field list, or another thing with a name, against
+// the decoder's limit: one list may serve any number of types, and a small file
+// make no end of work and of long names.
+func (d *decoder) spend(name int) error {
+	if d.left -= 1 + name/64; d.left < 0 {
+		return errEffort
+	}
+	return nil
+}
+
+// get gives a type that is used by value.
+func (d *decoder) get(ti uint32, depth int) (*types.Type, error) {
+	if ti < firstType {
+		return d.base(ti)
+	}
+	if depth > maxDepth {
+		return nil, errDepth
+	}
+	if n := d.nodes[nodeKey{typ: ti}]; n != nil && n.state != stateName {
+		return n.result()
+	}
+	leaf, data, err := d.t.record(ti)
+	if err != nil {
+		return nil, err
+	}
+	if isUDT(leaf) {
+		u, ti, err := d.definition(ti, leaf, data)
+		if err != nil {
+			return nil, err
+		}
+		n := d.named(ti, &u)
+		if n.state == stateName && !u.forward() {
+			d.complete(n, &u, depth)
+		}
+		return n.result()
+	}
+	r := &reader{b: data}
+	switch leaf {
+	case lfModifier, lfAlias:
+		ti := r.u32()
+		if r.err != nil {
+			return nil, r.err
+		}
+		return d.get(ti, depth+1)
+	case lfArray:
+		return d.array(nodeKey{typ: ti}, r, depth)
+	}
+	return d.plain(ti, leaf, r, depth)
+}
+
+func (n *node) result() (*types.Type, error) {
+	switch n.state {
+	case stateBusy:
+		return nil, errItself
+	case stateBad:
+		return nil, n.err
+	}
+	return &n.Type, nil
+}
+
+// ref gives a type that a pointer leads to.
+func (d *decoder) ref(ti uint32, depth int) (*types.Type, error) {
+	if ti < firstType {
+		return d.base(ti)
+	}
+	if depth > maxDepth {
+		return nil, errDepth
+	}
+	leaf, data, err := d.t.record(ti)
+	if err != nil {
+		return nil, err
+	}
+	if isUDT(leaf) {
+		u, ti, err := d.definition(ti, leaf, data)
+		if err != nil {
+			return nil, err
+		}
+		n := d.named(ti, &u)
+		if d.deep && n.state == stateName && !u.forward() {
+			d.work = append(d.work, nodeKey{typ: ti})
+		}
+		return &n.Type, nil
+	}
+	r := &reader{b: data}
+	switch leaf {
+	case lfModifier, lfAlias:
+		ti := r.u32()
+		if r.err != nil {
+			return nil, r.err
+		}
+		return d.ref(ti, depth+1)
+	case lfArray:
+		return d.array(nodeKey{ti, true}, r, depth)
+	}
+	return d.plain(ti, leaf, r, depth)
+}
+
+// base gives a base type, or a pointer to one.
+func (d *decoder) base(ti uint32) (*types.Type, error) {
+	t := baseTypes[ti&0xff]
+	if t == nil {
+		return nil, fmt.Errorf("base type %#x: not known", ti)
+	}
+	mode := ti >> 8 & 7
+	if mode == 0 {
+		return t, nil
+	}
+	n := d.node(nodeKey{typ: ti})
+	if n.state == stateName {
+		n.Type = types.Type{Name: "*" + t.Name, Kind: types.KindPointer, Size: pointerSizes[mode], Elem: t}
+		n.state = stateWhole
+	}
+	return &n.Type, nil
+}
+
+func (d *decoder) node(key nodeKey) *node {
+	n := d.nodes[key]
+	if n == nil {
+		n = &node{}
+		d.nodes[key] = n
+	}
+	return n
+}
+
+// named gives the node of a class, structure, union or enumeration, with at
+// least name and kind.
+func (d *decoder) named(ti uint32, u *udt) *node {
+	n := d.node(nodeKey{typ: ti})
+	if n.Name == "" {
+		n.Name, n.Kind = typeName(ti, u), kindOf(u.leaf)
+	}
+	return n
+}
+
+func kindOf(leaf uint16) types.Kind {
+	switch leaf {
+	case lfUnion, lfUnion2:
+		return types.KindUnion
+	case lfEnum:
+		return types.KindEnum
+	}
+	return types.KindStruct
+}
+
+// typeName gives the name of a type, made up where it has none.
+func typeName(ti uint32, u *udt) string {
+	if !anonymous(u.name) {
+		return string(u.name)
+	}
+	scope := u.name[:bytes.LastIndexByte(u.name, ':')+1]
+	return fmt.Sprintf("%s%s%x", scope, unnamedPrefix, ti)
+}
+
+// definition gives the definition that a record is or refers to; the record
+// itself where the database has none.
+func (d *decoder) definition(ti uint32, leaf uint16, data []byte) (udt, uint32, error) {
+	u, err := parseUDT(leaf, data)
+	if err != nil || !u.forward() {
+		return u, ti, err
+	}
+	def, known := d.defs[ti]
+	if !known {
+		def = d.search(&u)
+		d.defs[ti] = def
+	}
+	if def == 0 {
+		return u, ti, nil
+	}
+	if leaf, data, err = d.t.record(def); err != nil {
+		return u, ti, err
+	}
+	u, err = parseUDT(leaf, data)
+	return u, def, err
+}
+
+// search finds the definition for a forward reference, 0 for none: by unique
+// name where there is one, as several types may have one name in C++.
+func (d *decoder) search(want *udt) uint32 {
+	key := want.name
+	if want.unique != nil {
+		key = want.unique
+	} else if anonymous(key) {
+		return 0
+	}
+	for _, m := range d.t.scan().candidates(key) {
+		leaf, data, err := d.t.record(m.typ)
+		if err != nil || !isUDT(leaf) || kindOf(leaf) != kindOf(want.leaf) {
+			continue
+		}
+		u, err := parseUDT(leaf, data)
+		if err != nil || u.forward() {
+			continue
+		}
+		if want.unique != nil && bytes.Equal(u.unique, key) || want.unique == nil && bytes.Equal(u.name, key) {
+			return m.typ
+		}
+	}
+	return 0
+}
+
+// complete makes a definition whole.
+func (d *decoder) complete(n *node, u *udt, depth int) {
+	n.state = stateBusy
+	var err error
+	if u.leaf == lfEnum {
+		err = d.enum(n, u, depth)
+	} else {
+		err = d.members(n, u, depth)
+	}
+	if err != nil {
+		n.Size, n.Fields, n.Consts = 0, nil, nil
+		n.state, n.err = stateBad, fmt.Errorf("unreadable type %s: %w", n.Name, err)
+		return
+	}
+	n.state = stateWhole
+}
+
+func (d *decoder) enum(n *node, u *udt, depth int) error {
+	under, err := d.get(u.underlying, depth+1)
+	if err != nil {
+		return fmt.Errorf("underlying type: %w", err)
+	}
+	n.Size = min(under.Size, 16)
+	n.Consts = map[string]int64{}
+	return d.items(u.fields, func(it fieldItem) error {
+		if it.leaf == lfEnumerate {
+			n.Consts[string(it.name)] = int64(it.value)
+		}
+		return nil
+	})
+}
+
+// members reads the members of a structure or union.
+func (d *decoder) members(n *node, u *udt, depth int) error {
+	if u.size > maxTypeSize {
+		return fmt.Errorf("%#x bytes, at most %#x", u.size, maxTypeSize)
+	}
+	base := len(d.buf) // types inside this one use the buffer behind
+	defer func() { d.buf = d.buf[:base] }()
+	var first error
+	err := d.items(u.fields, func(it fieldItem) error {
+		if err := d.member(it, depth); err != nil {
+			first = err
+		}
+		if len(d.buf)-base > maxMembers {
+			return errMembers
+		}
+		return first
+	})
+	if err != nil {
+		return err
+	}
+	n.Size = uint32(u.size)
+	n.Fields = slices.Clone(d.buf[base:])
+	return nil
+}
+
+// member adds what one entry of a field list stands for. An entry whose type
+// is damaged costs its type only.
+func (d *decoder) member(it fieldItem, depth int) error {
+	if it.value > maxTypeSize {
+		switch it.leaf {
+		case lfMember, lfBClass, lfBInterface, lfVFuncOff:
+			return fmt.Errorf("member %q at offset %#x, at most %#x", it.name, it.value, maxTypeSize)
+		}
+	}
+	f := types.Field{Name: string(it.name), Offset: uint32(it.value)}
+	switch it.leaf {
+	case lfMember:
+		f.Type, f.BitPos, f.BitLen = d.memberType(it.typ, depth+1)
+		d.buf = append(d.buf, f)
+	case lfVFuncTab, lfVFuncOff:
+		f.Name = "__VFN_table"
+		f.Type, _, _ = d.memberType(it.typ, depth+1)
+		d.buf = append(d.buf, f)
+	case lfBClass, lfBInterface:
+		return d.baseClass(it, f.Offset, depth+1)
+	}
+	return nil
+}
+
+// baseClass adds the members of a base class, at their place in this one.
+func (d *decoder) baseClass(it fieldItem, offset uint32, depth int) error {
+	t, err := d.get(it.typ, depth)
+	if err != nil {
+		d.buf = append(d.buf, types.Field{Name: "__BaseClass", Offset: offset, Type: unreadable(it.typ)})
+		return nil
+	}
+	for _, f := range t.Fields {
+		if err := d.spend(0); err != nil {
+			return err
+		}
+		f.Offset += offset
+		d.buf = append(d.buf, f)
+	}
+	return nil
+}
+
+// memberType gives the type of a member, which may be a bit-field.
+func (d *decoder) memberType(ti uint32, depth int) (t *types.Type, pos, size uint8) {
+	if ti >= firstType {
+		leaf, data, err := d.t.record(ti)
+		r := &reader{b: data}
+		if err == nil && leaf == lfBitfield {
+			ti, size, pos = r.u32(), r.u8(), r.u8()
+			if r.err != nil || size == 0 || int(pos)+int(size) > 64 {
+				return unreadable(ti), 0, 0
+			}
+		}
+	}
+	t, err := d.get(ti, depth)
+	if err != nil {
+		return unreadable(ti), 0, 0
+	}
+	return t, pos, size
+}
+
+// unreadable stands for a type whose record is damaged.
+func unreadable(ti uint32) *types.Type {
+	return &types.Type{Name: fmt.Sprintf("<unreadable type %#x>", ti), Kind: types.KindVoid}
+}
+
+// items walks a field list against the decoder's limit.
+func (d *decoder) items(list uint32, visit func(fieldItem) error) error {
+	return d.t.items(list, func(it fieldItem) error {
+		if err := d.spend(len(it.name)); err != nil {
+			return err
+		}
+		return visit(it)
+	})
+}
+
+// finish makes types whole that pointers lead to, those next to the first type
+// first, until there are as many as limits say. The others stay incomplete.
+func (d *decoder) finish() {
+	for len(d.work) > 0 && !d.full() {
+		key := d.work[0]
+		d.work = d.work[1:]
+		if n := d.nodes[key]; n.state == stateName {
+			d.get(key.typ, 0)
+		}
+	}
+	d.work = nil
+}
+
+// Limits of the types that a database keeps: some 20 MB. A kernel has 1,700.
+const (
+	keepNodes  = 1 << 16
+	keepFields = 1 << 18
+)
+
+// full reports whether the decoder has made as many types as it should.
+func (d *decoder) full() bool {
+	return len(d.nodes) > keepNodes || d.left < keepFields
+}
