@@ -147,6 +147,7 @@ var extras = []extra{
 	// 0F C7.
 	{pF3, map0F, 0xc7, 7, formReg, wide64, 0, "rdpid", ""},
 	{pF3, map0F, 0xc7, 6, formReg, wide64, 0, "senduipi", ""},
+	{pAny, map0F, 0xc7, 6, formReg, wide32, 0, "rdrand", ""}, // x86asm gives no operand
 	{pAny, map0F, 0xc7, 7, formReg, wide32, 0, "rdseed", ""},
 	{p66, map0F, 0xc7, 6, formMem, 0, 8, "vmclear", ""},
 	{pF3, map0F, 0xc7, 6, formMem, 0, 8, "vmxon", ""},
@@ -224,9 +225,32 @@ func (p prefixes) finish() prefixes {
 	return p
 }
 
+// decodeZero reads vzeroupper and vzeroall, the only AVX instructions without a
+// ModRM byte; x86asm takes what follows for one. Bit 2 of the byte before the
+// opcode is the vector's length in both forms of the prefix.
+func decodeZero(code []byte) (decoded, bool) {
+	n := 0
+	switch {
+	case len(code) >= 3 && code[0] == 0xc5 && code[2] == 0x77:
+		n = 3
+	case len(code) >= 4 && code[0] == 0xc4 && code[1]&0x1f == 1 && code[3] == 0x77:
+		n = 4
+	default:
+		return decoded{}, false
+	}
+	x := decoded{name: "vzeroupper"}
+	if code[n-2]&4 != 0 {
+		x.name = "vzeroall"
+	}
+	x.Len = n
+	return x, true
+}
+
 // decodeExtra looks an instruction up in the table.
 func decodeExtra(code []byte) (decoded, bool) {
-	// Most instructions have their first opcode byte in the first three.
+	if code[0] == 0xc5 || code[0] == 0xc4 {
+		return decodeZero(code)
+	}
 	p := readPrefixes(code)
 	at := p.end
 	if at+1 >= len(code) || code[at] != 0x0f {

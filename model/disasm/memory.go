@@ -9,6 +9,11 @@ import (
 
 // memory writes an operand in memory: size, segment and address.
 func (w *writer) memory(m x86asm.Mem) {
+	// x86asm leaves a displacement of 32 bits without its sign. The absolute
+	// addresses of a0 to a3 have 64 bits.
+	if m.Disp == int64(uint32(m.Disp)) && w.x.Opcode>>24&^3 != 0xa0 {
+		m.Disp = int64(int32(m.Disp))
+	}
 	size := w.memSize()
 	w.text = append(w.text, w.sizeName(size)...)
 	out := w.memOperand(m)

@@ -19,11 +19,8 @@ func One(code []byte, pc uint64, o Options) (Inst, error) {
 	x, found := decodeExtra(code)
 	if !found {
 		inst, err := x86asm.Decode(code, 64)
-		switch {
-		case err == x86asm.ErrTruncated && len(code) < MaxLen:
-			return unknown(code), ErrShort
-		case err != nil || inst.Op == 0 || inst.Len <= 0 || inst.Len > len(code):
-			return unknown(code), nil
+		if err != nil || inst.Op == 0 || inst.Len <= 0 || inst.Len > len(code) {
+			return unknown(code), short(code)
 		}
 		x = decoded{Inst: inst}
 	}
@@ -37,6 +34,23 @@ func One(code []byte, pc uint64, o Options) (Inst, error) {
 	out.Mem, out.HasMem = w.mem, w.hasMem
 	w.flow(&out)
 	return out, nil
+}
+
+// short gives ErrShort where more bytes would make an instruction of the ones
+// given. x86asm calls prefixes without the rest an instruction of their own.
+func short(code []byte) error {
+	if len(code) >= MaxLen {
+		return nil
+	}
+	var padded [MaxLen]byte
+	copy(padded[:], code)
+	if x, ok := decodeExtra(padded[:]); ok && x.Len > len(code) {
+		return ErrShort
+	}
+	if inst, err := x86asm.Decode(padded[:], 64); err == nil && inst.Op != 0 && inst.Len > len(code) {
+		return ErrShort
+	}
+	return nil
 }
 
 // unknown stands for a byte that begins no instruction.
@@ -93,6 +107,9 @@ func (w *writer) mnemonic() string {
 	if name == "" {
 		name = opName(&w.x.Inst)
 	}
+	if c := w.comparison(); c != "" {
+		name = "cmp" + c + name[len("cmp"):]
+	}
 	switch kind := stringOps[w.x.Op]; {
 	case kind == comparing && w.rep:
 		return "repe " + name
@@ -112,6 +129,18 @@ func (w *writer) mnemonic() string {
 		return "rep " + name
 	}
 	return name
+}
+
+// comparison names the relation that a vector comparison has as its constant:
+// "cmpltps".
+func (w *writer) comparison() string {
+	switch w.x.Op {
+	case x86asm.CMPPS, x86asm.CMPPD, x86asm.CMPSS, x86asm.CMPSD_XMM:
+		if c, ok := w.x.Args[2].(x86asm.Imm); ok && c >= 0 && c < 8 {
+			return [...]string{"eq", "lt", "le", "unord", "neq", "nlt", "nle", "ord"}[c]
+		}
+	}
+	return ""
 }
 
 func branches(op x86asm.Op) bool {
@@ -181,6 +210,10 @@ func opName(x *x86asm.Inst) string {
 func (w *writer) operands() {
 	args := w.x.Args[:]
 	switch w.x.Op {
+	case x86asm.CMPPS, x86asm.CMPPD, x86asm.CMPSS, x86asm.CMPSD_XMM:
+		if w.comparison() != "" {
+			args = args[:2]
+		}
 	case x86asm.INT:
 		if w.x.Opcode>>24 == 0xcc {
 			w.text = append(w.text, '3')
