@@ -206,7 +206,53 @@ func (k *Kernel) loadSoftPTE() {
 		soft.Swizzled = true
 		soft.InvalidMask = k.invalidPteMask()
 	}
+	if err := checkSoftPTE(k.Types, soft.Swizzled); err != nil {
+		soft.Unknown = true
+		k.warn("page-table entries: %v: pages that are in transition, in the page file or shared through prototype entries are not read", err)
+	}
 	k.Space.SetSoftPTE(soft)
+}
+
+// softBits are the bits of software page-table entries that the reader of
+// memory relies on, as in the types of all public tables.
+var softBits = []struct {
+	typ, field string
+	pos, bits  uint32
+	swizzled   int // 1: of the new form only, -1: of the old only
+}{
+	{"_MMPTE_SOFTWARE", "Valid", 0, 1, 0},
+	{"_MMPTE_SOFTWARE", "SwizzleBit", 4, 1, 1},
+	{"_MMPTE_SOFTWARE", "Protection", 5, 5, 0},
+	{"_MMPTE_SOFTWARE", "Prototype", 10, 1, 0},
+	{"_MMPTE_SOFTWARE", "Transition", 11, 1, 0},
+	{"_MMPTE_SOFTWARE", "PageFileLow", 1, 4, -1},
+	{"_MMPTE_SOFTWARE", "PageFileLow", 12, 4, 1},
+	{"_MMPTE_SOFTWARE", "PageFileHigh", 32, 32, 0},
+	{"_MMPTE_TRANSITION", "Prototype", 10, 1, 0},
+	{"_MMPTE_TRANSITION", "Transition", 11, 1, 0},
+	{"_MMPTE_TRANSITION", "PageFrameNumber", 12, 0, 0}, // 36 or 40 bits
+	{"_MMPTE_PROTOTYPE", "Prototype", 10, 1, 0},
+	{"_MMPTE_PROTOTYPE", "ProtoAddress", 16, 48, 0},
+}
+
+// checkSoftPTE compares them with what a table says; what it lacks is no
+// contradiction.
+func checkSoftPTE(s types.Store, swizzled bool) error {
+	for _, want := range softBits {
+		t, err := s.Type(want.typ)
+		if err != nil || want.swizzled == 1 && !swizzled || want.swizzled == -1 && swizzled {
+			continue
+		}
+		f, ok := t.Field(want.field)
+		if !ok {
+			continue
+		}
+		pos := 8*f.Offset + uint32(f.BitPos)
+		if pos != want.pos || want.bits != 0 && uint32(f.BitLen) != want.bits {
+			return fmt.Errorf("%s.%s is at bit %d of %d bits, known kernels have it at %d", want.typ, want.field, pos, f.BitLen, want.pos)
+		}
+	}
+	return nil
 }
 
 // firstAlwaysSwizzled is the first build whose public tables all have the new

@@ -259,20 +259,39 @@ func (ms *Modules) ByName(name string) (*Module, bool) {
 	return nil, false
 }
 
-// Offsets in the loader's entry for a driver (_KLDR_DATA_TABLE_ENTRY); they
-// are the same on every 64-bit build from XP to 11, so modules can be listed
-// without a layout.
-const (
-	ldrException     = 0x10
-	ldrExceptionSize = 0x18
-	ldrDllBase       = 0x30
-	ldrEntryPoint    = 0x38
-	ldrSizeOfImage   = 0x40
-	ldrFullName      = 0x48
-	ldrBaseName      = 0x58
-	ldrCheckSum      = 0x78
-	ldrBytes         = 0x80
-)
+// loaderEntry is where the members of the loader's entry for a driver lie.
+type loaderEntry struct {
+	links, exception, exceptionSize, base, entry, size, path, name, sum uint32
+}
+
+// ldrDllBase serves while there are no types yet.
+const ldrDllBase = 0x30
+
+// maxLoaderEntry bounds an offset in the loader's entry; real ones have 0xa0 bytes.
+const maxLoaderEntry = 0x1000
+
+// loaderEntry gives the places that the types tell, else those of every 64-bit
+// build from XP to 11 (_KLDR_DATA_TABLE_ENTRY of the public type tables), so
+// that modules can be listed without a layout.
+func (k *Kernel) loaderEntry() loaderEntry {
+	e := loaderEntry{0, 0x10, 0x18, ldrDllBase, 0x38, 0x40, 0x48, 0x58, 0x78}
+	for _, f := range []struct {
+		to   *uint32
+		name string
+	}{
+		{&e.links, "InLoadOrderLinks"}, {&e.exception, "ExceptionTable"}, {&e.exceptionSize, "ExceptionTableSize"},
+		{&e.base, "DllBase"}, {&e.entry, "EntryPoint"}, {&e.size, "SizeOfImage"}, {&e.path, "FullDllName"},
+		{&e.name, "BaseDllName"}, {&e.sum, "CheckSum"},
+	} {
+		*f.to = k.OffsetOr(*f.to, maxLoaderEntry, "_KLDR_DATA_TABLE_ENTRY", f.name)
+	}
+	return e
+}
+
+// bytes is how much of an entry is read at once, strings apart.
+func (e loaderEntry) bytes() int {
+	return int(max(e.exception, e.exceptionSize, e.base, e.entry, e.size, e.sum)) + 8
+}
 
 const maxModuleSize = 1 << 31
 
@@ -297,12 +316,13 @@ func (k *Kernel) loadModules(ctx context.Context) {
 		k.Modules.Err = err
 		return
 	}
+	entry := k.loaderEntry()
 	for at, err := range k.links(ctx, head, MaxModules) {
 		if err != nil {
 			k.Modules.Err = err
 			break
 		}
-		if m, err := k.readLoaderEntry(at); err == nil {
+		if m, err := k.readLoaderEntry(entry, at-mem.VA(entry.links)); err == nil {
 			k.Modules.add(m)
 		} else {
 			k.warn("module list: entry at %#x: %v", uint64(at), err)
@@ -332,25 +352,25 @@ func kernelImage(name string) bool {
 	return false
 }
 
-func (k *Kernel) readLoaderEntry(at mem.VA) (*Module, error) {
-	b, err := k.Space.Bytes(at, ldrBytes)
+func (k *Kernel) readLoaderEntry(e loaderEntry, at mem.VA) (*Module, error) {
+	b, err := k.Space.Bytes(at, e.bytes())
 	if err != nil {
 		return nil, err
 	}
 	le := binary.LittleEndian
 	m := &Module{
-		k: k, Base: mem.VA(le.Uint64(b[ldrDllBase:])), Size: uint64(le.Uint32(b[ldrSizeOfImage:])),
-		Entry: mem.VA(le.Uint64(b[ldrEntryPoint:])), CheckSum: le.Uint32(b[ldrCheckSum:]), Loader: at,
-		ExceptionTable: mem.VA(le.Uint64(b[ldrException:])), ExceptionSize: le.Uint32(b[ldrExceptionSize:]),
+		k: k, Base: mem.VA(le.Uint64(b[e.base:])), Size: uint64(le.Uint32(b[e.size:])),
+		Entry: mem.VA(le.Uint64(b[e.entry:])), CheckSum: le.Uint32(b[e.sum:]), Loader: at,
+		ExceptionTable: mem.VA(le.Uint64(b[e.exception:])), ExceptionSize: le.Uint32(b[e.exceptionSize:]),
 	}
 	if m.Base == 0 || m.Size > maxModuleSize {
 		return nil, fmt.Errorf("image base %#x, size %#x: no module", uint64(m.Base), m.Size)
 	}
-	m.Path, err = k.UnicodeString(at+ldrFullName, 1024)
+	m.Path, err = k.UnicodeString(at+mem.VA(e.path), 1024)
 	if err != nil {
 		k.warn("module at %#x: its path cannot be read: %v", uint64(m.Base), err)
 	}
-	m.Image, err = k.UnicodeString(at+ldrBaseName, 512)
+	m.Image, err = k.UnicodeString(at+mem.VA(e.name), 512)
 	if err != nil || m.Image == "" {
 		m.Image = baseName(m.Path)
 	}

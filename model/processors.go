@@ -37,22 +37,26 @@ func (k *Kernel) readProcessors() []Processor {
 // its block says, where the block itself can't be found.
 func (k *Kernel) fillFromCopy(list []Processor) {
 	t := k.Source.Crash.Triage
-	if t == nil || len(t.Prcb) < prcbNumber+4 {
+	if t == nil {
 		return
 	}
-	thread := mem.VA(le64(t.Prcb[prcbCurrentThread:]))
+	o := k.prcbOffsets()
+	if len(t.Prcb) < o.end() {
+		return
+	}
+	thread := mem.VA(le64(t.Prcb[o.current:]))
 	for _, p := range list {
 		if p.CurrentThread == thread {
 			return
 		}
 	}
-	n := binary.LittleEndian.Uint32(t.Prcb[prcbNumber:])
+	n := binary.LittleEndian.Uint32(t.Prcb[o.number:])
 	if int64(n) >= int64(len(list)) || thread == 0 {
 		return
 	}
 	p := &list[n]
 	p.CurrentThread, p.Err = thread, nil
-	p.NextThread, p.IdleThread = mem.VA(le64(t.Prcb[prcbNextThread:])), mem.VA(le64(t.Prcb[prcbIdleThread:]))
+	p.NextThread, p.IdleThread = mem.VA(le64(t.Prcb[o.next:])), mem.VA(le64(t.Prcb[o.idle:]))
 }
 
 // checkProcessors replaces a number of processors that can't be by that of the
@@ -89,20 +93,52 @@ func (k *Kernel) countProcessors() (n uint32, ended bool) {
 	return n, false
 }
 
-// Offsets in _KPRCB that never moved on x64 (public type tables, Vista to 11).
-const (
-	prcbCurrentThread = 0x8
-	prcbNextThread    = 0x10
-	prcbIdleThread    = 0x18
-	prcbNumber        = 0x24
-)
+// prcbOffsets are the places in _KPRCB of what is read without a type.
+type prcbOffsets struct{ current, next, idle, number uint32 }
+
+func (o prcbOffsets) end() int { return int(max(o.current, o.next, o.idle, o.number)) + 8 }
+
+// maxPRCB bounds an offset in _KPRCB in bytes; the largest blocks have 0xc000.
+const maxPRCB = 0x20000
+
+// prcbOffsets gives the places that the types tell, else the debugger data
+// block, else those of every x64 build from Vista to 11 (public type tables).
+func (k *Kernel) prcbOffsets() prcbOffsets {
+	o := prcbOffsets{0x8, 0x10, 0x18, 0x24}
+	for _, f := range []struct {
+		to    *uint32
+		name  string
+		block DebugField
+	}{
+		{&o.current, "CurrentThread", DebugOffsetPrcbCurrentThread}, {&o.next, "NextThread", DebugField{}},
+		{&o.idle, "IdleThread", DebugOffsetPrcbIdleThread}, {&o.number, "Number", DebugOffsetPrcbNumber},
+	} {
+		if v, ok := k.Debug.Field(f.block); ok && f.block.Size != 0 && v < maxPRCB {
+			*f.to = uint32(v)
+		}
+		*f.to = k.OffsetOr(*f.to, maxPRCB, "_KPRCB", f.name)
+	}
+	return o
+}
+
+// OffsetOr gives the offset of a field that the types tell, where they do and
+// it is below max; else the one given.
+func (k *Kernel) OffsetOr(known, max uint32, typ string, path ...string) uint32 {
+	if k.Types != nil {
+		if off, err := OffsetOf(k.Types, typ, path...); err == nil && off < max {
+			return off
+		}
+	}
+	return known
+}
 
 func (k *Kernel) readPRCB(p *Processor) {
+	o := k.prcbOffsets()
 	for _, f := range []struct {
-		off mem.VA
+		off uint32
 		to  *mem.VA
-	}{{prcbCurrentThread, &p.CurrentThread}, {prcbNextThread, &p.NextThread}, {prcbIdleThread, &p.IdleThread}} {
-		v, err := k.Space.Pointer(p.PRCB + f.off)
+	}{{o.current, &p.CurrentThread}, {o.next, &p.NextThread}, {o.idle, &p.IdleThread}} {
+		v, err := k.Space.Pointer(p.PRCB + mem.VA(f.off))
 		if err != nil {
 			p.Err = err
 			return

@@ -13,8 +13,8 @@ func (k *Kernel) placeCopies() {
 		return
 	}
 	thread := mem.VA(0)
-	if len(t.Prcb) >= prcbIdleThread+8 {
-		thread = mem.VA(le64(t.Prcb[prcbCurrentThread:]))
+	if o := k.prcbOffsets(); len(t.Prcb) >= o.end() {
+		thread = mem.VA(le64(t.Prcb[o.current:]))
 		if at, ok := k.prcbOf(thread); ok {
 			t.Place(at, t.Prcb)
 		}

@@ -178,7 +178,7 @@ func (r *Thread) setState(t *thread.Thread) {
 		r.Processor = known(t.Gaps, "processor", t.Processor)
 	}
 	if t.State == thread.Waiting || t.State == thread.GateWait {
-		r.WaitReason = known(t.Gaps, "wait_reason", thread.ReasonName(t.WaitReason, r.k.Build))
+		r.WaitReason = known(t.Gaps, "wait_reason", thread.Reason(r.k, t.WaitReason))
 		r.WaitMode = known(t.Gaps, "wait_mode", waitMode(t.WaitMode))
 		r.Alertable = known(t.Gaps, "alertable", t.Alertable)
 	}

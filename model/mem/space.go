@@ -18,6 +18,9 @@ import (
 type SoftPTE struct {
 	Swizzled    bool   // the new generation
 	InvalidMask uint64 // MiInvalidPteMask; 0 where unknown: bit 45 is assumed
+	// Unknown: this build writes such entries in neither form. What the hardware
+	// reads can be read, nothing else.
+	Unknown bool
 }
 
 // defaultInvalidMask is what Windows uses on Intel machines with less than

@@ -156,6 +156,8 @@ func (s *Space) leaf(pte uint64, at VA, depth int) (page PA, zero bool, err erro
 		return PA(pte & entryMask), false, nil
 	case pte == 0:
 		return 0, false, fault("")
+	case s.soft.Unknown:
+		return 0, false, fault("this build writes entries without a page in a form that is not known")
 	case pte&(fileMask|bitProto) == fileBits:
 		return 0, false, fault("in a mapped file, not in memory")
 	case pte&(bitProto|bitTrans) == bitTrans:

@@ -117,13 +117,52 @@ func read(k *model.Kernel, o model.Object) Process {
 	p.Peb = mem.VA(p.Gaps.Uint("peb", o.Field("Peb")))
 	p.DirBase = p.Gaps.Uint("dir_base", o.Field("Pcb.DirectoryTableBase"))
 	p.ObjectTable = mem.VA(p.Gaps.Uint("object_table", o.Field("ObjectTable")))
-	p.DeviceMap = mem.VA(p.Gaps.Uint("device_map", o.Field("DeviceMap")))
-	image, err := ImageOf(k, o.Addr())
-	p.Image = image
+	dm, err := DeviceMapOf(o)
+	p.DeviceMap = dm
+	p.Gaps.Set("device_map", err)
+	p.Image, err = ImageOf(k, o.Addr())
 	p.Gaps.Set("image", err)
 	readSession(k, o, &p)
 	p.HandleCount = readHandleCount(k, &p)
 	return p
+}
+
+// DeviceMapOf gives the device map of an _EPROCESS: a pointer, or from Windows 11
+// 24H2 on an _EX_FAST_REF, whose low four bits count references.
+func DeviceMapOf(o model.Object) (mem.VA, error) {
+	f := o.Field("DeviceMap")
+	at, err := f.Pointer()
+	if t := f.Type(); err == nil && t != nil && t.Name == "_EX_FAST_REF" {
+		at &^= 0xf
+	}
+	return at, err
+}
+
+// From Windows 11 24H2 on tables have the session's structure by another name
+// and without members; the number is where it was before (Volatility 3, pull
+// request 1399). Numbers of sessions count up from 0: others are none.
+const (
+	sessionID  = 8
+	maxSession = 1 << 16
+)
+
+// SessionID reads the number of the session whose structure lies at an address.
+func SessionID(k *model.Kernel, space *mem.Space, at mem.VA) (uint32, error) {
+	for _, name := range []string{"_MM_SESSION_SPACE", "_PSP_SESSION_SPACE"} {
+		if o := k.ObjectIn(space, name, at); o.Has("SessionId") {
+			id, err := o.Field("SessionId").Uint()
+			return uint32(id), err
+		}
+	}
+	if _, err := k.Types.Type("_MM_SESSION_SPACE"); k.Degraded || err == nil {
+		_, err = k.ObjectIn(space, "_MM_SESSION_SPACE", at).Field("SessionId").Uint()
+		return 0, err
+	}
+	id, err := space.Uint32(at + sessionID)
+	if err == nil && id >= maxSession {
+		err = fmt.Errorf("session at %#x: %#x is no number of a session", uint64(at), id)
+	}
+	return id, err
 }
 
 // readSession follows _EPROCESS.Session to the session's structure, which is
@@ -137,9 +176,9 @@ func readSession(k *model.Kernel, o model.Object, p *Process) {
 	if p.DirBase != 0 {
 		space = k.Space.WithRoot(mem.PA(p.DirBase))
 	}
-	id, err := k.ObjectIn(space, "_MM_SESSION_SPACE", at).Field("SessionId").Uint()
+	id, err := SessionID(k, space, at)
 	if p.Gaps.Set("session", err) {
-		p.Session, p.HasSession = uint32(id), true
+		p.Session, p.HasSession = id, true
 	}
 }
 

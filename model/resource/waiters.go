@@ -27,6 +27,7 @@ func (f *finder) indexWaits() *waitIndex {
 		return f.index
 	}
 	x := &waitIndex{byObject: map[mem.VA][]mem.VA{}, onStack: map[mem.VA]mem.VA{}}
+	waitsFor := thread.ResourceReason(f.k)
 	f.index = x
 	for at, err := range thread.Addresses(f.ctx, f.k) {
 		if err != nil {
@@ -36,7 +37,7 @@ func (f *finder) indexWaits() *waitIndex {
 		o := f.k.Object("_KTHREAD", at)
 		state, err1 := o.Field("State").Uint()
 		reason, err2 := o.Field("WaitReason").Uint()
-		if err1 != nil || err2 != nil || thread.State(state) != thread.Waiting || reason != thread.WrResource {
+		if err1 != nil || err2 != nil || thread.StateOf(f.k, uint8(state)) != thread.Waiting || reason != waitsFor {
 			continue
 		}
 		block, err := o.Field("WaitBlockList").Pointer()

@@ -1,6 +1,13 @@
 package thread
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"gokd/model"
+	"gokd/model/types"
+)
 
 // State is KTHREAD_STATE.
 type State uint8
@@ -54,6 +61,64 @@ func ReasonName(reason uint8, build uint32) string {
 		return waitReasons[reason]
 	}
 	return fmt.Sprintf("WaitReason%d", reason)
+}
+
+// Reason names a wait reason as the kernel's own types do; where they do not, as
+// its build does.
+func Reason(k *model.Kernel, reason uint8) string {
+	if name, ok := memberOf(k, "_KWAIT_REASON", int64(reason)); ok && !strings.HasPrefix(name, "Maximum") {
+		return name
+	}
+	return ReasonName(reason, k.Build)
+}
+
+// ResourceReason gives the number of the wait reason WrResource in this kernel.
+func ResourceReason(k *model.Kernel) uint64 {
+	if e := enumOf(k, "_KWAIT_REASON"); e != nil {
+		if v, ok := e.Consts["WrResource"]; ok && v >= 0 {
+			return uint64(v)
+		}
+	}
+	return WrResource
+}
+
+// StateOf gives the state that a number in _KTHREAD.State means in this kernel.
+func StateOf(k *model.Kernel, number uint8) State {
+	if name, ok := memberOf(k, "_KTHREAD_STATE", int64(number)); ok {
+		if i := slices.Index(stateNames[:], name); i >= 0 {
+			return State(i)
+		}
+	}
+	return State(number)
+}
+
+func enumOf(k *model.Kernel, name string) *types.Type {
+	if k.Types == nil {
+		return nil
+	}
+	t, err := k.Types.Type(name)
+	if err != nil || t.Kind != types.KindEnum {
+		return nil
+	}
+	return t
+}
+
+// memberOf gives the one member of an enumeration that has a value.
+func memberOf(k *model.Kernel, enum string, value int64) (name string, ok bool) {
+	e := enumOf(k, enum)
+	if e == nil {
+		return "", false
+	}
+	for member, v := range e.Consts {
+		if v != value {
+			continue
+		}
+		if ok {
+			return "", false
+		}
+		name, ok = member, true
+	}
+	return name, ok
 }
 
 // Types of dispatcher objects (_KOBJECTS), after masking the lock bit.

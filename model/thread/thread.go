@@ -232,7 +232,7 @@ func (t *Thread) readIdentity(k *model.Kernel, o model.Object) {
 		image, err := process.ImageOf(k, t.Process)
 		t.Image = image
 		g.Set("image", err)
-		dm, err := k.Object("_EPROCESS", t.Process).Field("DeviceMap").Pointer()
+		dm, err := process.DeviceMapOf(k.Object("_EPROCESS", t.Process))
 		t.DeviceMap = dm
 		g.Set("device_map", err)
 	}
@@ -273,7 +273,7 @@ func (t *Thread) readAttached(k *model.Kernel, o model.Object) {
 
 func (t *Thread) readState(k *model.Kernel, o model.Object) {
 	g := &t.Gaps
-	t.State = State(g.Uint("state", o.Field("Tcb.State")))
+	t.State = StateOf(k, uint8(g.Uint("state", o.Field("Tcb.State"))))
 	t.WaitReason = uint8(g.Uint("wait_reason", o.Field("Tcb.WaitReason")))
 	t.WaitMode = uint8(g.Uint("wait_mode", o.Field("Tcb.WaitMode")))
 	t.Alertable = g.Uint("alertable", o.Field("Tcb.Alertable")) != 0

@@ -226,19 +226,22 @@ type ProcessorStack struct {
 // (KERNEL_STACK_SIZE in ntddk.h).
 const processorStackSize = 0x6000
 
-// Offsets that never moved on x64: _KPCR.TssBase and the _KPRCB in the _KPCR;
-// the interrupt stack table in the task state segment is the processor's own
-// (Intel SDM volume 3, 8.7).
+// Offsets that never moved on x64, for kernels whose types do not tell:
+// _KPCR.TssBase and the _KPRCB in the _KPCR; the interrupt stack table in the
+// task state segment is the processor's own (Intel SDM volume 3, 8.7).
 const (
 	pcrTssBase = 0x8
 	pcrPrcb    = 0x180
 	tssIST1    = 0x24
 	istCount   = 7
+	maxPCR     = 0x10000 // bound of an offset in _KPCR
 )
 
 // ProcessorStacks gives the stacks of all processors that can be read.
 func ProcessorStacks(k *model.Kernel) []ProcessorStack {
 	var list []ProcessorStack
+	prcbAt := k.OffsetOr(pcrPrcb, maxPCR, "_KPCR", "Prcb")
+	tssAt := k.OffsetOr(pcrTssBase, maxPCR, "_KPCR", "TssBase")
 	for _, p := range k.Processors {
 		if p.PRCB == 0 {
 			continue
@@ -256,7 +259,7 @@ func ProcessorStacks(k *model.Kernel) []ProcessorStack {
 			add("ISR", top)
 		}
 		var ist [8 * istCount]byte
-		tss, err := k.Space.Pointer(p.PRCB - pcrPrcb + pcrTssBase)
+		tss, err := k.Space.Pointer(p.PRCB - mem.VA(prcbAt) + mem.VA(tssAt))
 		if err != nil || userHalf(tss) {
 			continue
 		}

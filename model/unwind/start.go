@@ -102,14 +102,23 @@ var contextArg = map[uint32]int{
 	0x1000007e: 3,
 }
 
+// CrashContextAt gives the address of the context record of the exception that a
+// bugcheck reports; ok is false for those that name none.
+func CrashContextAt(k *model.Kernel) (at mem.VA, ok bool) {
+	i, ok := contextArg[k.Source.Crash.Code]
+	if !ok {
+		return 0, false
+	}
+	return mem.VA(k.Source.Crash.Args[i]), true
+}
+
 // CrashContext reads the context record of the exception that a bugcheck
 // reports, for those that name one.
 func CrashContext(k *model.Kernel) (model.Registers, error) {
-	i, ok := contextArg[k.Source.Crash.Code]
+	at, ok := CrashContextAt(k)
 	if !ok {
 		return model.Registers{}, fmt.Errorf("bugcheck %#x names no context record", k.Source.Crash.Code)
 	}
-	at := mem.VA(k.Source.Crash.Args[i])
 	b, err := k.Space.Bytes(at, model.ContextSize)
 	if err != nil {
 		return model.Registers{}, fmt.Errorf("context record at %#x: %w", uint64(at), err)
@@ -121,9 +130,13 @@ func CrashContext(k *model.Kernel) (model.Registers, error) {
 	return r, nil
 }
 
-// switchReturn is the offset of Return in _KSWITCH_FRAME, of Windows 7 to 11;
-// others are of builds whose frame is smaller or larger.
+// switchReturn is the offset of Return in _KSWITCH_FRAME, of Windows 7 to 11,
+// for kernels whose types do not tell; others are of builds whose frame is
+// smaller or larger.
 const switchReturn = 0x38
+
+// maxSwitchFrame bounds an offset in the frame; it is how much is read.
+const maxSwitchFrame = 0x80
 
 var switchReturns = [...]int{switchReturn, 0x18, 0x28, 0x30, 0x40, 0x48}
 
@@ -146,7 +159,7 @@ func switchFrame(ctx context.Context, k *model.Kernel, thread mem.VA, segments [
 	case !holds(segments, at):
 		return state{}, what(fmt.Errorf("kernel stack pointer %#x: %w", uint64(at), ErrStack))
 	}
-	b, err := k.Space.Bytes(at, switchReturns[len(switchReturns)-1]+8)
+	b, err := k.Space.Bytes(at, maxSwitchFrame)
 	if err != nil && len(b) < switchReturn+8 {
 		return state{}, what(fmt.Errorf("%w: %w", ErrNotResident, err))
 	}
@@ -168,8 +181,9 @@ func switchFrame(ctx context.Context, k *model.Kernel, thread mem.VA, segments [
 func returnSlot(ctx context.Context, k *model.Kernel, b []byte) (int, bool) {
 	w := &walker{ctx: ctx, k: k}
 	found := 0
-	for _, off := range switchReturns {
-		if len(b) < off+8 {
+	usual := int(k.OffsetOr(switchReturn, maxSwitchFrame, "_KSWITCH_FRAME", "Return"))
+	for i, off := range append([]int{usual}, switchReturns[:]...) {
+		if len(b) < off+8 || off < 8 || i > 0 && off == usual {
 			continue
 		}
 		v := mem.VA(binary.LittleEndian.Uint64(b[off:]))
@@ -180,7 +194,7 @@ func returnSlot(ctx context.Context, k *model.Kernel, b []byte) (int, bool) {
 		if strings.HasPrefix(k.NameOf(ctx, v).Function, "KiSwapContext") {
 			return off, true
 		}
-		if found == 0 && (off == switchReturn || w.returnAddress(v)) {
+		if found == 0 && (off == usual || w.returnAddress(v)) {
 			found = off
 		}
 	}
