@@ -30,6 +30,7 @@ type Scope struct {
 	// a trap frame do.
 	NoSegments bool
 	Raw        []byte // the CONTEXT that Registers were read from; nil: none
+	Err        error  // why the registers of Thread are not known
 }
 
 // SetProcessor makes a processor the current one. As in kd, what .thread,
@@ -82,6 +83,9 @@ func (s *Session) ReadVirtual(p []byte, at mem.VA) (int, error) {
 func (s *Session) Registers() (*model.Registers, error) {
 	if s.Scope.Registers != nil {
 		return s.Scope.Registers, nil
+	}
+	if s.Scope.Thread != 0 && s.Scope.Err != nil {
+		return nil, s.Scope.Err
 	}
 	if s.Kernel == nil {
 		return nil, errors.New("no dump is open")

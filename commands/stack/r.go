@@ -2,7 +2,7 @@ package stack
 
 import (
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,195 +10,203 @@ import (
 	"gokd/commands/cmd"
 	"gokd/commands/report"
 	"gokd/model"
-	"gokd/model/mem"
 )
 
 var registers = &cmd.Command{
-	Name: "r", Group: cmd.GroupThread,
-	Summary: "show the registers of the current processor",
-	Args:    []cmd.Arg{{Name: "registers", Kind: cmd.KindRest, Optional: true, Doc: "only these: names with commas between"}},
-	Needs:   cmd.NeedTarget,
-	Help: `Shows the general registers as they were saved when the dump was made, and the
-place that the instruction pointer names, or only the registers that are named.
-~N picks another processor. A dump of an ARM64 machine holds the registers of the
-processor that crashed. Nothing in a dump is changed: r NAME=VALUE does not work.`,
-	Example: "r\nr rip,rsp",
-	SeeAlso: []string{"~", "!thread"},
+	Name: "r", Prefix: true, Group: cmd.GroupThread,
+	Summary: "show registers, or set a pseudo-register",
+	Args: []cmd.Arg{{
+		Name: "registers", Kind: cmd.KindRest, Optional: true,
+		Doc: "names with commas between, each maybe with :TYPE; $t0 = EXPRESSION; behind the r: F, X, or M and a mask",
+	}},
+	Needs: cmd.NeedTarget,
+	Help: `Shows the registers of the current scope: as the processor's were saved when the dump
+was made, or as .thread, .cxr, .trap or .frame /c set them; then the place and the
+instruction there, with the address that it reads or writes and what is there. Named
+registers stand alone: 64 bits, parts (eax, ax, al, r8d), flags (zf), xmm0, mxcsr, st0,
+dr7, cr3, and pseudo-registers. :TYPE shows elements, the highest first: ib iw id iq
+signed, ub uw ud uq in hexadecimal, f and d floating point.
+
+rF shows the floating-point unit, rX the xmm registers, rM MASK what the mask asks for:
+1 or 2 general, 4 floating point, 8 segments, 20 debug, 40 xmm, 80 control and 100 system
+registers. r $t0 = EXPRESSION sets a pseudo-register, r $.u0 = TEXT a fixed alias.
+
+Question marks stand for what a frame does not know: only the registers that functions
+preserve are found again. After .thread and .trap such registers show as zeros, as in kd;
+in JSON they are null. Nothing in a dump is changed: r rax=1 does not work. A dump of an
+ARM64 machine holds the registers of the processor that crashed.`,
+	Example: "r\nr rip,rsp\nr rax:ub\nr $t0 = 5\nr $t0\nrX\nrM 80",
+	SeeAlso: []string{".frame", ".cxr", ".trap", ".thread", "~"},
 	Run:     runRegisters,
 }
 
-// register is a named value.
-type register struct {
-	name   string
-	value  uint64
-	digits int // as kd writes it
-}
-
-func (r register) String() string { return fmt.Sprintf("%s=%0*x", r.name, r.digits, r.value) }
-
-// registerSet is the record of a processor's registers.
-type registerSet struct {
-	processor int
-	list      []register
-	special   []register // flags and segments, which the line of flags shows
-	flags     string     // the line of flags, as kd writes it
-	place     string
-	pc        mem.VA
-	wide      bool       // ARM64: four a line
-	only      []register // what was asked for; nil: all
-}
-
-// Type names the record.
-func (*registerSet) Type() string { return "registers" }
-
-// MarshalJSON gives each register by its name.
-func (r *registerSet) MarshalJSON() ([]byte, error) {
-	values := map[string]report.Addr{}
-	list := r.only
-	if list == nil {
-		list = slices.Concat(r.list, r.special)
-	}
-	for _, v := range list {
-		values[strings.TrimSpace(v.name)] = report.Addr(v.value)
-	}
-	return json.Marshal(struct {
-		Processor int                    `json:"processor"`
-		Registers map[string]report.Addr `json:"registers"`
-		Place     string                 `json:"place"`
-	}{r.processor, values, r.place})
-}
-
-// pick keeps the registers of a list of names.
-func (r *registerSet) pick(names string) error {
-	all := slices.Concat(r.list, r.special)
-	for _, word := range strings.FieldsFunc(names, func(c rune) bool { return c == ',' || c == ' ' || c == '\t' }) {
-		i := slices.IndexFunc(all, func(v register) bool {
-			return strings.EqualFold(strings.TrimSpace(v.name), strings.TrimPrefix(word, "@"))
-		})
-		if i < 0 {
-			return fmt.Errorf("r: there is no register %q; r alone shows all", word)
-		}
-		v := all[i]
-		v.name = strings.TrimSpace(v.name)
-		r.only = append(r.only, v)
-	}
-	return nil
-}
-
 func runRegisters(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
-	k := s.Kernel
-	var r *registerSet
-	switch k.Source.Machine {
-	case model.MachineARM64:
-		regs, ok := model.ParseARM64Context(k.Source.Crash.Context)
-		if !ok {
-			return fmt.Errorf("the registers are not in this dump")
+	text := in.Raw
+	if strings.Contains(text, "=") || strings.HasPrefix(text, "?") {
+		if done, err := assign(ctx, s, text); done {
+			return err
 		}
-		r = arm64(regs)
-	default:
-		p := s.Processor()
-		if p == nil || p.Context == nil {
-			return fmt.Errorf("the registers of processor %d are not in this dump", s.CPU)
-		}
-		r = x64(*p.Context)
 	}
-	r.processor = s.CPU
-	r.place = k.NameOf(ctx, r.pc).String()
-	if err := r.pick(in.Text("registers")); err != nil {
+	mode := byte(0)
+	if in.Joined {
+		switch c := text[0]; c {
+		case 'F', 'X', 'M', 'f', 'x', 'm':
+			mode, text = c&^0x20, strings.TrimSpace(text[1:])
+		case '$', '@', '?', ':', '.':
+		default:
+			return &cmd.UnknownError{Line: "r" + strings.Fields(text)[0], Similar: s.Commands.Similar("r"+strings.Fields(text)[0], 3)}
+		}
+	}
+	text = strings.TrimSpace(strings.TrimPrefix(text, "?"))
+	if s.Kernel.Source.Machine == model.MachineARM64 {
+		return arm64Registers(ctx, s, mode, text, out)
+	}
+	if mode == 'M' {
+		return runMask(ctx, s, text, out)
+	}
+	if text != "" && allPseudo(text) { // needs no registers
+		return pick(ctx, s, nil, text, out)
+	}
+	v, err := scopeView(s)
+	switch {
+	case err != nil:
 		return err
+	case text != "":
+		return pick(ctx, s, v, text, out)
+	case mode == 'F':
+		return floatingPoint(v, s.CPU, out)
+	case mode == 'X':
+		return xmmRegisters(v, s.CPU, out)
+	}
+	r := contextRecord(ctx, s, v)
+	r.again = v.set != ""
+	return out.Emit(r)
+}
+
+// assign carries out assignments. Those to registers of the processor are
+// refused.
+func assign(ctx context.Context, s *cmd.Session, text string) (done bool, err error) {
+	name, _, found := strings.Cut(text, "=")
+	name = strings.TrimPrefix(strings.ToLower(strings.TrimSpace(name)), "@")
+	if found && isRegister(name) {
+		return true, fmt.Errorf("r: %s can't be set: a dump is read only, and nothing in it is changed; r $t0 = VALUE sets a pseudo-register", name)
+	}
+	ok, err := s.Assign(ctx, text)
+	return ok || err != nil, err
+}
+
+func isRegister(name string) bool {
+	if name == "rip" || name == "eip" || name == "efl" || name == "eflags" {
+		return true
+	}
+	v := &view{known: allKnown}
+	_, ok := v.named(name)
+	return ok
+}
+
+// allPseudo tells that a list names pseudo-registers only.
+func allPseudo(text string) bool {
+	for _, w := range names(text) {
+		if !strings.HasPrefix(w, "$") {
+			return false
+		}
+	}
+	return true
+}
+
+// names cuts a list at commas and blanks.
+func names(text string) []string {
+	list := strings.FieldsFunc(text, func(c rune) bool { return c == ',' || c == ' ' || c == '\t' })
+	for i := range list {
+		list[i] = strings.TrimPrefix(list[i], "@")
+	}
+	return list
+}
+
+// maxNames limits the registers of one command.
+const maxNames = 256
+
+// pick shows the registers of a list.
+func pick(ctx context.Context, s *cmd.Session, v *view, text string, out report.Sink) error {
+	words := names(text)
+	if len(words) > maxNames {
+		return cmd.Misuse(fmt.Errorf("%d registers: at most %d are taken", len(words), maxNames))
+	}
+	r := &registerSet{processor: s.CPU, only: []register{}}
+	if v != nil {
+		r.set = v.set
+	}
+	for _, word := range words {
+		name, typ, _ := strings.Cut(word, ":")
+		name = strings.ToLower(name)
+		n, err := lookup(ctx, s, v, name)
+		if err != nil {
+			return err
+		}
+		if typ != "" {
+			if n, err = n.as(typ); err != nil {
+				return err
+			}
+		}
+		r.only = append(r.only, n.register)
 	}
 	return out.Emit(r)
 }
 
-// x64Order is the order in which kd shows the registers, three a line.
-var x64Order = [...]struct {
-	name  string
-	index int
-}{{"rax", 0}, {"rbx", 3}, {"rcx", 1}, {"rdx", 2}, {"rsi", 6}, {"rdi", 7}, {"rip", -1}, {"rsp", 4}, {"rbp", 5},
-	{" r8", 8}, {" r9", 9}, {"r10", 10}, {"r11", 11}, {"r12", 12}, {"r13", 13}, {"r14", 14}, {"r15", 15}}
-
-func x64(c model.Registers) *registerSet {
-	r := &registerSet{pc: mem.VA(c.RIP)}
-	for _, o := range x64Order {
-		v := c.RIP
-		if o.index >= 0 {
-			v = c.GPR[o.index]
+// lookup finds a register, or a pseudo-register.
+func lookup(ctx context.Context, s *cmd.Session, v *view, name string) (wide, error) {
+	if strings.HasPrefix(name, "$") {
+		if t, ok := s.Pseudo(name); ok {
+			return wideOf(name, t.Value, 8), nil
 		}
-		r.list = append(r.list, register{o.name, v, 16})
+		n, err := s.Eval.Eval(ctx, "@"+name)
+		return wideOf(name, n, 8), err
 	}
-	for _, v := range []struct {
-		name  string
-		value uint16
-	}{{"cs", c.CS}, {"ss", c.SS}, {"ds", c.DS}, {"es", c.ES}, {"fs", c.FS}, {"gs", c.GS}} {
-		r.special = append(r.special, register{v.name, uint64(v.value), 4})
+	if v == nil {
+		return wide{}, errors.New("no registers")
 	}
-	r.special = append(r.special, register{"efl", uint64(c.EFlags), 8})
-	r.flags = fmt.Sprintf("iopl=%x         %s\ncs=%04x  ss=%04x  ds=%04x  es=%04x  fs=%04x  gs=%04x             efl=%08x\n",
-		c.EFlags>>12&3, flagWords(c.EFlags), c.CS, c.SS, c.DS, c.ES, c.FS, c.GS, c.EFlags)
-	return r
+	if n, ok := v.named(name); ok {
+		return n, nil
+	}
+	if n, ok, err := controlRegister(s, name); ok || err != nil {
+		return n, err
+	}
+	return wide{}, fmt.Errorf("r: there is no register %q; r alone shows all", name)
 }
 
-// flagWords spells the flags as debuggers have since DEBUG: one of two words
-// for each bit of EFLAGS.
-func flagWords(f uint32) string {
-	var words []string
-	for _, b := range [...]struct {
-		bit     uint
-		set, no string
-	}{{11, "ov", "nv"}, {10, "dn", "up"}, {9, "ei", "di"}, {7, "ng", "pl"}, {6, "zr", "nz"}, {4, "ac", "na"}, {2, "pe", "po"}, {0, "cy", "nc"}} {
-		if f>>b.bit&1 != 0 {
-			words = append(words, b.set)
-		} else {
-			words = append(words, b.no)
-		}
+// arm64Registers shows those of the crashed processor of an ARM64 machine.
+func arm64Registers(ctx context.Context, s *cmd.Session, mode byte, text string, out report.Sink) error {
+	regs, ok := model.ParseARM64Context(s.Kernel.Source.Crash.Context)
+	if !ok {
+		return errors.New("the registers are not in this dump")
 	}
-	return strings.Join(words, " ")
-}
-
-func arm64(c model.ARM64Registers) *registerSet {
-	r := &registerSet{pc: mem.VA(c.PC), wide: true}
-	for i, v := range c.X {
-		r.list = append(r.list, register{fmt.Sprintf("%3s", fmt.Sprintf("x%d", i)), v, 16})
+	if mode != 0 {
+		return fmt.Errorf("r%c: only the general registers of ARM64 are read", mode)
 	}
-	r.list = append(r.list, register{" fp", c.FP, 16}, register{" lr", c.LR, 16}, register{" sp", c.SP, 16}, register{" pc", c.PC, 16})
-	r.special = []register{{"psr", uint64(c.CPSR), 8}}
-	nzcv := []byte("NZCV")
-	for i := range nzcv {
-		if c.CPSR>>(31-i)&1 == 0 {
-			nzcv[i] = '-'
-		}
+	r := arm64(regs)
+	r.processor = s.CPU
+	if text == "" {
+		r.locate(ctx, s)
+		return out.Emit(r)
 	}
-	r.flags = fmt.Sprintf("psr=%08x %s EL%d\n", c.CPSR, nzcv, c.CPSR>>2&3)
-	return r
-}
-
-// WriteText writes the registers as kd does.
-func (r *registerSet) WriteText(p *report.Printer) {
-	if r.only != nil {
-		for i, v := range r.only {
-			if i > 0 {
-				p.Printf(" ")
+	r.place = s.Kernel.NameOf(ctx, r.pc).String()
+	all := slices.Concat(r.list, r.special)
+	for _, word := range names(text) {
+		i := slices.IndexFunc(all, func(v register) bool { return strings.EqualFold(strings.TrimSpace(v.name), word) })
+		switch {
+		case i >= 0:
+			v := all[i]
+			v.name = strings.TrimSpace(v.name)
+			r.only = append(r.only, v)
+		case strings.HasPrefix(word, "$"):
+			w, err := lookup(ctx, s, nil, strings.ToLower(word))
+			if err != nil {
+				return err
 			}
-			p.Printf("%s", v.String())
-		}
-		p.Printf("\n")
-		return
-	}
-	perLine, gap := 3, " "
-	if r.wide {
-		perLine, gap = 4, "   "
-	}
-	for i, v := range r.list {
-		p.Printf("%s", v.String())
-		if i%perLine == perLine-1 || i == len(r.list)-1 {
-			p.Printf("\n")
-		} else {
-			p.Printf("%s", gap)
+			r.only = append(r.only, w.register)
+		default:
+			return fmt.Errorf("r: there is no register %q; r alone shows all", word)
 		}
 	}
-	p.Printf("%s", report.Text(r.flags))
-	if r.place != "" {
-		p.Styled(report.Symbol, "%s:\n", r.place)
-	}
-	p.Printf("%s\n", report.Addr(r.pc).Tick())
+	return out.Emit(r)
 }

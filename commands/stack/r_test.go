@@ -26,7 +26,8 @@ func TestX64(t *testing.T) {
 		0xc301, 1, 0xd800000000, 0xffffe00173eed880, 0xffffd001f01f8988, 0xffffe00173f0b620, 0xffffe00173eed8e0, 0xffffe00173eed8f0,
 		0x3e, 0xffffe00167a4a000, 0x1e, 0xffffd001f01f88f8, 0, 0xffffd001f01efdc0, 1, 0,
 	})
-	r := x64(c)
+	r := x64(&view{regs: c, known: allKnown})
+	r.code = instruction{at: r.pc, line: "fffff803`bb757020 cc              int     3"}
 	r.place = "nt!DbgBreakPointWithStatus"
 	want := `rax=000000000000c301 rbx=ffffe00173eed880 rcx=0000000000000001
 rdx=000000d800000000 rsi=ffffe00173eed8e0 rdi=ffffe00173eed8f0
@@ -34,10 +35,10 @@ rip=fffff803bb757020 rsp=ffffd001f01f8988 rbp=ffffe00173f0b620
  r8=000000000000003e  r9=ffffe00167a4a000 r10=000000000000001e
 r11=ffffd001f01f88f8 r12=0000000000000000 r13=ffffd001f01efdc0
 r14=0000000000000001 r15=0000000000000000
-iopl=0         nv up ei pl nz na po nc
+iopl=0         nv up ei pl nz na pe nc
 cs=0010  ss=0018  ds=002b  es=002b  fs=0053  gs=002b             efl=00000202
 nt!DbgBreakPointWithStatus:
-` + "fffff803`bb757020\n"
+` + "fffff803`bb757020 cc              int     3\n"
 	if diff := cmp.Diff(want, text(r)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -56,7 +57,9 @@ func TestARM64(t *testing.T) {
 	if !ok {
 		t.Fatal("the context is not taken for one")
 	}
-	got := text(arm64(c))
+	r := arm64(c)
+	r.code.at = r.pc
+	got := text(r)
 	for _, want := range []string{"x28=000000000000001c    fp=0000000000000000", " sp=ffffe00e0e4bc4a0\n", " pc=fffff803f32de014", "psr=60000044 -ZC- EL1", "fffff803`f32de014\n"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%q is not in:\n%s", want, got)
@@ -66,24 +69,5 @@ func TestARM64(t *testing.T) {
 		if _, ok := model.ParseARM64Context(b[:n]); ok {
 			t.Fatalf("%d bytes pass for a context", n)
 		}
-	}
-}
-
-// TestPick: r with names, as kd shows them, and in JSON.
-func TestPick(t *testing.T) {
-	t.Parallel()
-	r := x64(model.Registers{RIP: 0xfffff803bb757020, EFlags: 0x202, CS: 0x10})
-	if err := r.pick("rip, @R8,cs efl"); err != nil {
-		t.Fatal(err)
-	}
-	if d := cmp.Diff("rip=fffff803bb757020 r8=0000000000000000 cs=0010 efl=00000202\n", text(r)); d != "" {
-		t.Errorf("(-want +got):\n%s", d)
-	}
-	b, err := r.MarshalJSON()
-	if want := `{"processor":0,"registers":{"cs":"0x10","efl":"0x202","r8":"0x0","rip":"0xfffff803bb757020"},"place":""}`; err != nil || string(b) != want {
-		t.Errorf("%s, %v; want %s", b, err, want)
-	}
-	if err := r.pick("rax=5"); err == nil || !strings.Contains(err.Error(), `no register "rax=5"`) {
-		t.Errorf("%v", err)
 	}
 }

@@ -5,4 +5,9 @@ package stack
 import "gokd/commands/cmd"
 
 // Commands lists the group's commands in the order of the manual.
-func Commands() []*cmd.Command { return []*cmd.Command{stackTrace, rawStack, kframes, registers} }
+func Commands() []*cmd.Command {
+	return []*cmd.Command{
+		stackTrace, rawStack, kframes, localFrame, registers, threadContext, processContext, userContext,
+		contextRecordCommand, exceptionContext, exceptionRecord, trapFrame,
+	}
+}
