@@ -1,0 +1,439 @@
+package symbol
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"gokd/commands/report"
+	"gokd/model/types"
+)
+
+// Limits of one answer of dt: a type table can make structures that hold others
+// many times over.
+const (
+	defaultDepth = 5 // levels of -r without a number
+	blockDepth   = 32
+	maxDtLines   = 200_000
+)
+
+var errDtLines = fmt.Errorf("more than %d lines: choose fields, or a smaller depth", maxDtLines)
+
+// dtField is a member of a structure in dt's record.
+type dtField struct {
+	Path   string       `json:"path"`
+	Offset uint32       `json:"offset"` // from the start of the structure that the path leads into by value
+	Type   string       `json:"type"`
+	BitPos *uint8       `json:"bit_position,omitempty"`
+	BitLen *uint8       `json:"bit_length,omitempty"`
+	Value  *report.Addr `json:"value"`
+	Text   string       `json:"text"`
+
+	name   string
+	shown  uint32 // offset as printed: from the enclosing structure
+	level  int
+	header bool // an index line, "[00]"
+}
+
+// typeRecord is what dt shows of a type or an instance.
+type typeRecord struct {
+	Name    string         `json:"name"`
+	Module  string         `json:"module"`
+	Size    uint32         `json:"size"`
+	Kind    string         `json:"kind"`
+	Address *report.Addr   `json:"address"`
+	Text    string         `json:"text,omitempty"` // of the whole, where kd shows it in a line
+	Fields  []dtField      `json:"fields"`
+	Values  []enumConst    `json:"constants,omitempty"` // of an enumeration
+	Missing report.Missing `json:"missing,omitempty"`
+
+	head  string // lines before the fields, each with its newline
+	opt   *dtOptions
+	bad   *uint64
+	alone bool // no field to show: Text is the answer
+}
+
+type enumConst struct {
+	Name  string `json:"name"`
+	Value int64  `json:"value"`
+}
+
+// Type names the record.
+func (*typeRecord) Type() string { return "type" }
+
+// WriteText writes the fields as dt does.
+func (r *typeRecord) WriteText(p *report.Printer) {
+	p.Printf("%s", report.Text(report.Layout(r.head)))
+	for _, c := range r.Values {
+		p.Printf("   %s = 0n%d\n", c.Name, c.Value)
+	}
+	switch {
+	case r.alone && r.Text != "":
+		p.Printf("%s\n", r.Text)
+	case r.opt.compact && len(r.Fields) > 0:
+		for _, f := range r.Fields {
+			p.Printf("%s", report.Text(report.Sprintf("%s%s : %s ", report.Text(f.place(r.opt)), f.name, lines(f.Text))))
+		}
+		p.Printf("\n")
+	default:
+		width := r.opt.width()
+		for _, f := range r.Fields {
+			f.write(p, r.opt, width)
+		}
+	}
+	if r.bad != nil {
+		p.Printf("Memory read error %016x\n", *r.bad)
+	}
+}
+
+// lines gives a value's text, safe for a terminal; that of a list entry in
+// verbose answers has two lines.
+func lines(text string) report.Text {
+	first, second, two := strings.Cut(text, "\n")
+	if two {
+		return report.Text(report.Safe(first) + "\n" + report.Safe(second))
+	}
+	return report.Text(report.Safe(text))
+}
+
+// place gives the indentation and offset of a field.
+func (f *dtField) place(o *dtOptions) string {
+	indent := strings.Repeat("   ", f.level+1)
+	if o.noIndent {
+		indent = ""
+	}
+	if o.noOffsets {
+		return indent
+	}
+	return fmt.Sprintf("%s+0x%03x ", indent, f.shown)
+}
+
+func (f *dtField) write(p *report.Printer, o *dtOptions, width int) {
+	if f.header {
+		indent := strings.Repeat("   ", f.level+1) + " "
+		if o.noIndent {
+			indent = ""
+		}
+		p.Printf("%s%s %s\n", report.Text(indent), f.name, lines(f.Text))
+		return
+	}
+	p.Printf("%s%-*s : %s\n", report.Text(f.place(o)), width, f.name, lines(f.Text))
+}
+
+// shower collects the fields of a record.
+type shower struct {
+	ctx  context.Context
+	v    *valuer // v.mem is nil where there is no address
+	o    *dtOptions
+	r    *typeRecord
+	open []visit // what is being shown now, against circles
+}
+
+type visit struct {
+	t  *types.Type
+	at uint64
+}
+
+// where is a place in the walk over a structure.
+type where struct {
+	path  string
+	at    uint64 // address; 0 where there is none
+	base  uint32 // offset from the structure that the path began in
+	level int
+}
+
+// structure shows the members of a type that the selectors choose, or all, and
+// below each as many levels as deep says; block stays inside the structure.
+func (s *shower) structure(t *types.Type, w where, fields []fieldPath, deep int) error {
+	if err := s.ctx.Err(); err != nil {
+		return err
+	}
+	t = s.v.complete(t)
+	// Only pointers can lead in a circle: a structure does not contain itself.
+	here := visit{t, w.at}
+	if slices.Contains(s.open, here) {
+		return nil
+	}
+	s.open = append(s.open, here)
+	defer func() { s.open = s.open[:len(s.open)-1] }()
+	for _, f := range t.Fields {
+		if f.Type == nil {
+			continue
+		}
+		plain, below := choose(fields, f)
+		if len(fields) > 0 && plain == nil && len(below) == 0 {
+			continue
+		}
+		if err := s.member(f, w, plain, below, deep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// choose gives the selector that asks for a member itself, and what the others
+// ask for below it.
+func choose(fields []fieldPath, f types.Field) (plain *fieldPath, below []fieldPath) {
+	for i := range fields {
+		sel := &fields[i]
+		if len(sel.parts) == 0 || !sel.parts[0].match.Match(f.Name) {
+			continue
+		}
+		switch {
+		case len(sel.parts) > 1:
+			next := *sel
+			next.parts = sel.parts[1:]
+			below = append(below, next)
+		default:
+			plain = sel
+		}
+	}
+	return plain, below
+}
+
+// member shows one member.
+func (s *shower) member(f types.Field, w where, plain *fieldPath, below []fieldPath, deep int) error {
+	t := f.Type
+	in := where{path: join(w.path, f.Name), at: w.at + uint64(f.Offset), base: w.base + f.Offset, level: w.level}
+	shown, name := f.Offset, f.Name
+	if i := subscript(plain, below); i != noArray && t.Kind == types.KindArray && t.Elem != nil {
+		if i >= int(t.Count) {
+			return fmt.Errorf("%s[%d]: the array has %d elements", in.path, i, t.Count)
+		}
+		off := uint32(i) * t.Elem.Size
+		t, f.BitLen = t.Elem, 0
+		name = fmt.Sprintf("%s[%d]", f.Name, i)
+		in.path, in.at, in.base, shown = fmt.Sprintf("%s[%d]", in.path, i), in.at+uint64(off), in.base+off, shown+off
+	}
+	f.Type = t
+	expand := deep
+	if plain != nil && plain.expand > 0 {
+		expand = plain.expand
+	}
+	array := noArray
+	switch {
+	case plain != nil:
+		array = plain.array
+	case s.o.array != noArray && s.o.count == noArray:
+		array = s.o.array
+	}
+	inner := s.inner(t)
+	opens := inner != nil && (len(below) > 0 || expand > 0 && s.follows(t, plain, w.level))
+	elements := t.Kind == types.KindArray && t.Elem != nil && !character(t.Elem) && !wide(t.Elem) &&
+		(array != noArray || s.o.block) && t.Count > 0
+	// kd leaves out the type's name where it opens a member, except for -r.
+	short := elements || opens && (s.o.block || len(below) > 0 || plain != nil && plain.expand > 0)
+	if err := s.add(f, in, name, shown, short); err != nil {
+		return err
+	}
+	switch {
+	case elements:
+		return s.elements(t, in, array, below, max(expand-1, 0))
+	case !opens:
+		return nil
+	}
+	next := max(expand-1, 0)
+	if t.Kind != types.KindPointer {
+		in.level++
+		return s.structure(inner, in, below, next)
+	}
+	to := where{path: in.path, level: in.level + 1}
+	if s.v.mem != nil {
+		at, err := s.v.raw(t, in.at)
+		if err != nil || at == 0 {
+			return nil
+		}
+		to.at = at
+	}
+	return s.structure(inner, to, below, next)
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+// subscript gives the element that a selector asks for.
+func subscript(plain *fieldPath, _ []fieldPath) int {
+	if plain == nil || len(plain.parts) == 0 {
+		return noArray
+	}
+	return plain.parts[0].index
+}
+
+// inner gives the structure that a member is or points at; nil for others.
+func (s *shower) inner(t *types.Type) *types.Type {
+	if t.Kind == types.KindPointer {
+		t = t.Elem
+	}
+	t = s.v.complete(t)
+	if t == nil || t.Kind != types.KindStruct && t.Kind != types.KindUnion || len(t.Fields) == 0 {
+		return nil
+	}
+	return t
+}
+
+// follows: -b opens what lies inside the structure; -r and dots follow pointers.
+func (s *shower) follows(t *types.Type, plain *fieldPath, _ int) bool {
+	return t.Kind != types.KindPointer || !s.o.block || plain != nil && plain.expand > 0
+}
+
+// add appends a member to the record.
+func (s *shower) add(f types.Field, in where, name string, shown uint32, short bool) error {
+	if len(s.r.Fields) >= maxDtLines {
+		return errDtLines
+	}
+	d := dtField{Path: in.path, Offset: in.base, Type: typeText(f.Type, false), name: name, shown: shown, level: in.level}
+	if f.BitLen > 0 {
+		d.BitPos, d.BitLen = &f.BitPos, &f.BitLen
+	}
+	d.Text = s.text(f, in, short, &d)
+	s.r.Fields = append(s.r.Fields, d)
+	return nil
+}
+
+// text gives what stands behind a member's colon.
+func (s *shower) text(f types.Field, in where, short bool, d *dtField) string {
+	switch {
+	case s.v.mem == nil && short:
+		return ""
+	case s.v.mem == nil && f.BitLen > 0:
+		word := "Bits"
+		if f.BitLen == 1 {
+			word = "Bit"
+		}
+		text := fmt.Sprintf("Pos %d, %d %s", f.BitPos, f.BitLen, word)
+		if s.o.verbose {
+			return "Bitfield " + text
+		}
+		return text
+	case s.v.mem == nil:
+		return typeText(f.Type, s.o.verbose)
+	case short && f.Type.Kind == types.KindArray:
+		return ""
+	case short && f.Type.Kind == types.KindPointer:
+		if n, err := s.v.raw(f.Type, in.at); err == nil {
+			v := report.Addr(n)
+			d.Value = &v
+			if n == 0 {
+				return "(null) "
+			}
+		} else {
+			s.r.Missing.Set(in.path, err)
+			return "???? "
+		}
+		return ""
+	case short:
+		text, err := s.v.special(f.Type, in.at)
+		s.r.Missing.Set(in.path, err)
+		return text
+	}
+	text, value, err := s.v.field(f, in.at, in.level)
+	s.r.Missing.Set(in.path, err)
+	if value != nil {
+		v := report.Addr(*value)
+		d.Value = &v
+	}
+	return text
+}
+
+// elements shows the elements of an array, each on a line with its index.
+func (s *shower) elements(t *types.Type, in where, count int, below []fieldPath, deep int) error {
+	n := int(t.Count)
+	if count > 0 {
+		n = min(n, count)
+	}
+	elem := t.Elem
+	opens := s.o.block && s.inner(elem) != nil && elem.Kind != types.KindPointer
+	for i := range n {
+		if len(s.r.Fields) >= maxDtLines {
+			return errDtLines
+		}
+		off := uint32(i) * elem.Size
+		at := where{
+			path: fmt.Sprintf("%s[%d]", in.path, i), at: in.at + uint64(off), base: in.base + off, level: in.level,
+		}
+		d := dtField{Path: at.path, Offset: at.base, Type: typeText(elem, false), name: fmt.Sprintf("[%02d]", i), level: in.level, header: true}
+		d.Text = s.text(types.Field{Type: elem}, at, opens, &d)
+		s.r.Fields = append(s.r.Fields, d)
+		if !opens {
+			continue
+		}
+		at.level++
+		if err := s.structure(elem, at, below, deep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// show fills the record: the instance at an address, or the type.
+func (s *shower) show(t *types.Type, at uint64) error {
+	deep := s.o.depth
+	if s.o.block {
+		deep = blockDepth
+	}
+	switch {
+	case t.Kind == types.KindEnum && s.v.mem == nil:
+		s.r.Values = constants(t)
+		if s.o.verbose {
+			s.r.head += report.Safe(typeText(t, true)) + "\n"
+		}
+		return nil
+	case t.Kind != types.KindStruct && t.Kind != types.KindUnion:
+		s.r.alone = true
+		if s.v.mem == nil {
+			s.r.Text = typeText(t, s.o.verbose)
+			return nil
+		}
+		text, _, err := s.v.value(t, at, 0)
+		s.r.Text = text
+		s.r.Missing.Set("text", err)
+		return nil
+	}
+	if s.o.verbose {
+		s.r.head += report.Safe(typeText(t, true)) + "\n"
+	}
+	if s.v.mem != nil && len(s.o.fields) == 0 {
+		special, err := s.v.special(t, at)
+		s.r.Missing.Set("text", err)
+		if special = strings.TrimPrefix(special, "\n"); special != "" {
+			s.r.Text = strings.TrimSpace(special)
+			s.r.head += report.Safe(special) + "\n"
+		}
+	}
+	err := s.structure(t, where{at: at}, s.o.fields, deep)
+	switch {
+	case err != nil:
+		return err
+	case len(t.Fields) == 0:
+		return fmt.Errorf("%s: its table does not describe its members", typeName(t))
+	case len(s.r.Fields) == 0:
+		return errNoField
+	}
+	return nil
+}
+
+var errNoField = errors.New("Cannot find specified field members.")
+
+// constants gives the names of an enumeration by value.
+func constants(t *types.Type) []enumConst {
+	list := make([]enumConst, 0, len(t.Consts))
+	for name, v := range t.Consts {
+		list = append(list, enumConst{name, signed(uint64(v), t.Size)})
+	}
+	slices.SortFunc(list, func(a, b enumConst) int {
+		switch {
+		case a.Value != b.Value && a.Value < b.Value:
+			return -1
+		case a.Value != b.Value:
+			return 1
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return list
+}
