@@ -48,6 +48,10 @@ func parseTrace(ctx context.Context, e cmd.Evaluator, text string, joined bool) 
 		}
 		text = text[n:]
 	}
+	// -how is ours and may stand anywhere: behind a number it would be a difference.
+	if i := strings.Index(text, "-how"); i >= 0 && (i == 0 || text[i-1] == ' ') && (i+4 == len(text) || text[i+4] == ' ') {
+		o.how, text = true, text[:i]+text[i+4:]
+	}
 	for {
 		text = strings.TrimLeft(text, " \t")
 		word, rest, _ := strings.Cut(text, " ")
@@ -56,8 +60,6 @@ func parseTrace(ctx context.Context, e cmd.Evaluator, text string, joined bool) 
 			return o, nil
 		case strings.EqualFold(word, "L"), strings.EqualFold(word, "M"):
 			text = rest // source lines and links: there are none to leave out
-		case strings.EqualFold(word, "-how"), strings.EqualFold(word, "/how"):
-			o.how, text = true, rest
 		case text[0] == '=':
 			return o, o.from(ctx, e, text[1:])
 		case text[0] == '-', text[0] == '/':
