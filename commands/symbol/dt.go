@@ -152,7 +152,7 @@ func findType(ctx context.Context, s *cmd.Session, module, name string) (*found,
 			m, ok = k.Modules.ByName("nt")
 		}
 		if !ok {
-			return nil, fmt.Errorf("Symbol %s!%s not found: no module of that name is loaded (lm lists them)", module, name)
+			return nil, &unknownName{module, name, "no module of that name is loaded (lm lists them)"}
 		}
 		ty, err := typeIn(ctx, m, name)
 		if err != nil {
@@ -185,9 +185,9 @@ func findType(ctx context.Context, s *cmd.Session, module, name string) (*found,
 		return &found{t: t, store: k.Types}, nil
 	}
 	if first == nil {
-		first = fmt.Errorf("Symbol %s not found: no symbols are loaded", name)
+		first = &unknownName{"", name, "no symbols are loaded"}
 	}
-	return nil, fmt.Errorf("%w; of other modules only those are searched whose symbols are loaded: name the module, as in dt MODULE!%s", first, name)
+	return nil, fmt.Errorf("%w; of the other modules only those are searched whose symbols are loaded: name the module, as in dt MODULE!%s", first, name)
 }
 
 // typeIn finds a type, else a variable of a known type, in one module.
@@ -259,16 +259,33 @@ func notFound(m *model.Module, name string, why error) error {
 	if errors.As(why, &untyped) {
 		return why
 	}
-	err := fmt.Errorf("Symbol %s!%s not found.", m.Name, name)
+	err := &unknownName{module: m.Name, name: name}
 	id := m.ID()
 	origin, known := m.SymbolOrigin()
 	switch {
 	case known && origin.Match == types.MatchExact && origin.File != "":
 		return err // a table that knows all types does not have it
 	case !id.Zero():
-		return fmt.Errorf("%w Types of %s are in its symbols: %s, GUID %s, age %d", err, m.Name, id.PDB, id.GUID, id.Age)
+		err.why = fmt.Sprintf("types of %s are in its symbols: %s, GUID %s, age %d", m.Name, id.PDB, id.GUID, id.Age)
+	default:
+		err.why = fmt.Sprintf("types of %s are in its symbols, whose identity is not in the dump: %v", m.Name, why)
 	}
-	return fmt.Errorf("%w Types of %s are in its symbols, whose identity is not in the dump: %w", err, m.Name, why)
+	return err
+}
+
+// unknownName says in kd's words that nothing has a name, and why.
+type unknownName struct{ module, name, why string }
+
+// Error gives kd's sentence, then the reason.
+func (e *unknownName) Error() string {
+	name := e.name
+	if e.module != "" {
+		name = e.module + "!" + name
+	}
+	if e.why == "" {
+		return "Symbol " + name + " not found."
+	}
+	return "Symbol " + name + " not found: " + e.why
 }
 
 // variableAt shows the variable that lies at an address.
@@ -324,7 +341,7 @@ func showFound(ctx context.Context, s *cmd.Session, o *dtOptions, ty *found, out
 		err = emit.one(at, "")
 	}
 	if errors.Is(err, errNoField) {
-		return fmt.Errorf("%w %s", errNoField, emit.similar())
+		return &noFieldError{emit.similar()}
 	}
 	if err != nil {
 		return err
@@ -401,6 +418,15 @@ func (e *dtEmitter) one(at *uint64, head string) error {
 	}
 	return e.out.Emit(r)
 }
+
+// noFieldError says in kd's words that a type has none of the members asked for.
+type noFieldError struct{ why string }
+
+// Error gives kd's sentence, then the reason.
+func (e *noFieldError) Error() string { return "Cannot find specified field members. " + e.why }
+
+// Unwrap gives the class.
+func (e *noFieldError) Unwrap() error { return errNoField }
 
 // similar names the fields that resemble what was asked for.
 func (e *dtEmitter) similar() string {

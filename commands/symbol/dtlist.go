@@ -202,7 +202,7 @@ func listTypes(ctx context.Context, s *cmd.Session, o *dtOptions, out report.Sin
 	w := cmd.NewWildcard(pattern, true)
 	modules := chooseModules(s.Kernel, o.module)
 	if len(modules) == 0 {
-		return fmt.Errorf("Symbol %s!%s not found: no module of that name is loaded (lm lists them)", o.module, o.name)
+		return &unknownName{o.module, o.name, "no module of that name is loaded (lm lists them)"}
 	}
 	if o.verbose {
 		size := ""
@@ -238,7 +238,7 @@ func listTypes(ctx context.Context, s *cmd.Session, o *dtOptions, out report.Sin
 	case count == 0 && firstErr != nil:
 		return notFound(modules[0], o.name, firstErr)
 	case count == 0:
-		return fmt.Errorf("Symbol %s!%s not found.", modules[0].Name, o.name)
+		return &unknownName{module: modules[0].Name, name: o.name}
 	case o.prefix && one != nil: // -y shows the first match in full
 		return showFound(ctx, s, o, one, out)
 	}

@@ -418,7 +418,7 @@ func (s *shower) show(t *types.Type, at uint64) error {
 	return nil
 }
 
-var errNoField = errors.New("Cannot find specified field members.")
+var errNoField = errors.New("no such member")
 
 // constants gives the names of an enumeration by value.
 func constants(t *types.Type) []enumConst {

@@ -9,6 +9,7 @@ import (
 	"gokd/commands/cmd"
 	"gokd/commands/report"
 	"gokd/model"
+	"gokd/model/types"
 )
 
 var lm = &cmd.Command{
@@ -20,8 +21,10 @@ order, together or apart; lmvm nt is lm v m nt.
 
   m PATTERN   modules whose name matches (* and ?); M PATTERN matches the path
   a ADDRESS   the module that holds an address
-  v           verbose: path, time stamp, checksum, size, identity of the PDB
+  v           verbose: path, time stamp, checksum, size, version resource, PDB
   o, l        loaded modules only; only those with symbols loaded
+  e           only those whose symbols were looked for and not found
+  c           checksums instead of symbols
   k, u        kernel modules (all that a kernel dump has); user modules (none)
   n, i        image names instead of symbols
   f, p        full paths instead of symbols
@@ -33,7 +36,9 @@ Symbols are loaded when they are first needed: until then they are (deferred).
 (isf symbols) come from a table that matches the image's GUID and age, (export
 symbols) from the image's own export table. Where the page with an image's
 header is not in the dump its time stamp and PDB are not known; the image is
-listed all the same. Since Windows 10 most time stamps are hashes, no times.`,
+listed all the same. Since Windows 10 most time stamps are hashes, no times. The
+version resource is pageable: where its pages are not in the dump nor in a file
+of the image path (-i), a line says so.`,
 	Example: "lm\nlmvm nt\nlm m n*",
 	SeeAlso: []string{"vertarget"},
 	Args: []cmd.Arg{{
@@ -91,7 +96,10 @@ func emitModules(ctx context.Context, s *cmd.Session, opt options, out report.Si
 		}
 		r := moduleOf(m)
 		r.opt, r.zone = opt, s.Location
-		if s, _ := m.LoadedSymbols(); opt.withSymbols && s == nil {
+		if opt.verbose {
+			r.describe(ctx, s, m)
+		}
+		if loaded, asked := m.LoadedSymbols(); opt.withSymbols && loaded == nil || opt.problems && !problem(loaded, asked) {
 			continue
 		}
 		if err := out.Emit(r); err != nil {
@@ -101,9 +109,15 @@ func emitModules(ctx context.Context, s *cmd.Session, opt options, out report.Si
 	return nil
 }
 
+// problem reports whether a module's symbols were looked for and not found, so
+// that at most its exports are known.
+func problem(s types.Symbols, asked bool) bool {
+	return asked && (s == nil || s.Describe() == "export")
+}
+
 // emitUnloaded lists the images that were unloaded before the dump was made.
 func emitUnloaded(ctx context.Context, s *cmd.Session, opt options, out report.Sink) error {
-	if opt.loadedOnly || opt.withSymbols || opt.namesOnly {
+	if opt.loadedOnly || opt.withSymbols || opt.problems || opt.namesOnly {
 		return nil
 	}
 	first := true

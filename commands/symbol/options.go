@@ -18,6 +18,7 @@ type options struct {
 	loadedOnly, withSymbols bool
 	user, byName, namesOnly bool
 	image, full             bool
+	problems, checksums     bool
 }
 
 func (o options) filtered() bool { return o.pattern != "" || o.paths != "" || o.at != nil }
@@ -87,6 +88,10 @@ func (o *options) letter(letters string) (rest string, err error) {
 		o.withSymbols = true
 	case 'u':
 		o.user = true
+	case 'e':
+		o.problems = true
+	case 'c':
+		o.checksums = true
 	case 'n', 'i':
 		o.image = true
 	case 'f', 'p':

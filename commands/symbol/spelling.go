@@ -128,11 +128,14 @@ func pointerText(t *types.Type, verbose bool, level int) string {
 // functionText gives what a function returns, in C's words, as kd does. Most
 // tables do not tell it.
 func functionText(t *types.Type) string {
-	if t.Elem == nil {
+	if !knownFunction(t) {
 		return "<function>"
 	}
 	return cText(t.Elem, 0)
 }
+
+// knownFunction: tables that know a function's type name it by its parameters.
+func knownFunction(t *types.Type) bool { return strings.HasPrefix(t.Name, "(") }
 
 // cText gives a type in C's words: "unsigned char", "struct _X*".
 func cText(t *types.Type, level int) string {

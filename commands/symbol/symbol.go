@@ -4,4 +4,4 @@ package symbol
 import "gokd/commands/cmd"
 
 // Commands lists the group's commands in the order of the manual.
-func Commands() []*cmd.Command { return []*cmd.Command{lm, dt, x, ln} }
+func Commands() []*cmd.Command { return []*cmd.Command{lm, lmi, dh, x, ln, dt} }

@@ -331,7 +331,7 @@ func (v *valuer) function(t *types.Type, at uint64, level int) string {
 		name = fmt.Sprintf("+%x", at)
 	}
 	pad := strings.Repeat(" ", 5+3*level)
-	if t.Elem == nil {
+	if !knownFunction(t) {
 		return pad + name
 	}
 	return pad + cText(t.Elem, 0) + "  " + name

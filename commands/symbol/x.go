@@ -432,6 +432,11 @@ func (d *describer) record(h *hit, o *xOptions) *symbolRecord {
 	r.TypeOf = &text
 	if t.Kind == types.KindFunction {
 		r.Kind = "function"
+		if knownFunction(t) {
+			r.Value = &t.Name
+			whole := cText(t.Elem, 0) + " " + t.Name
+			r.TypeOf = &whole
+		}
 		return r
 	}
 	value := text
