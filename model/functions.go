@@ -86,6 +86,11 @@ const unwindChained = 4
 // maxChain limits chained entries, as the system's own unwinder does.
 const maxChain = 32
 
+// FunctionStart gives the RVA of the function that holds an RVA, following
+// chained entries to the primary one; ok is false where the unwind data of the
+// image name none.
+func (m *Module) FunctionStart(rva uint32) (start uint32, ok bool) { return m.functionStart(rva) }
+
 // functionStart gives the RVA of the function that holds an RVA, following
 // chained entries to the primary one.
 func (m *Module) functionStart(rva uint32) (uint32, bool) {
