@@ -2,7 +2,6 @@ package sympath
 
 import (
 	"cmp"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -16,19 +15,20 @@ const maxListing = 1 << 17
 
 // folders finds files by names that differ in case only, as Windows would. It
 // opens nothing but what a listing has shown, so a name from a dump is only
-// ever compared. Listings are kept; a folder that changes meanwhile is not
+// ever compared. Listings are kept; what others change meanwhile is not
 // noticed.
 type folders struct {
 	mu       sync.Mutex
 	listings map[string]map[string]string // folder -> lower-case name -> name as stored
 }
 
-// find gives the path of an entry reached by names from a folder, each in any case.
-func (f *folders) find(dir string, names ...string) (string, bool) {
-	for _, name := range names {
+// find gives the path of an entry reached by names from a folder, each in any
+// case; else how far it came.
+func (f *folders) find(dir string, names ...string) (path string, ok bool) {
+	for i, name := range names {
 		stored, ok := f.list(dir)[strings.ToLower(name)]
 		if !ok {
-			return "", false
+			return filepath.Join(append([]string{dir}, names[i:]...)...), false
 		}
 		dir = filepath.Join(dir, stored)
 	}
@@ -63,33 +63,25 @@ func (f *folders) list(dir string) map[string]string {
 	return listing
 }
 
-// parsePath splits a path as kd takes it, at semicolons. It gives the folders
-// and a note for each part that is none.
-func parsePath(spec string) (dirs, notes []string) {
-	for part := range strings.SplitSeq(spec, ";") {
-		part = strings.TrimSpace(part)
-		word, _, isServer := strings.Cut(strings.ToLower(part), "*")
-		switch {
-		case part == "":
-		case isServer && (word == "srv" || word == "symsrv"):
-			notes = append(notes, fmt.Sprintf("%s: not used yet: servers need a network, which this version has not", part))
-		case isServer && word == "cache":
-			notes = append(notes, fmt.Sprintf("%s: not used yet: caches are filled from servers only", part))
-		case strings.Contains(part, "://"):
-			notes = append(notes, fmt.Sprintf("%s: not used yet: servers need a network, which this version has not", part))
-		default:
-			info, err := os.Stat(part)
-			if err == nil && !info.IsDir() {
-				err = fmt.Errorf("not a folder")
-			}
-			if err != nil {
-				notes = append(notes, fmt.Sprintf("%s: not used: %v", part, errorText(err)))
-				continue
-			}
-			dirs = append(dirs, part)
+// changed forgets the listings of the folders from the root of a store down to
+// a file in it.
+func (f *folders) changed(root, file string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for dir := filepath.Dir(file); ; dir = filepath.Dir(dir) {
+		delete(f.listings, dir)
+		if dir == filepath.Clean(root) || dir == filepath.Dir(dir) {
+			delete(f.listings, root)
+			return
 		}
 	}
-	return dirs, notes
+}
+
+// forget has all folders listed anew.
+func (f *folders) forget() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.listings = nil
 }
 
 // errorText drops the operation and path that the note has already.
@@ -103,4 +95,13 @@ func errorText(err error) error {
 func isFile(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.Mode().IsRegular()
+}
+
+// clip shortens a name from a target for a message.
+func clip(s string) string {
+	const most = 60
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
 }

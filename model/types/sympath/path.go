@@ -5,164 +5,314 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"gokd/model/types"
+	"gokd/model/types/index"
 )
 
-// Path is a symbol path: folders with ISF tables. It implements Resolver.
-//
-// A table is looked for in each folder, in order: as Volatility 3 and symbol
-// stores keep it, PDB/GUID-AGE.json, also below a folder named windows; then
-// plainly GUID-AGE.json. The age is decimal, the ending may go on with .xz or
-// .gz, upper and lower case are one.
+// Path is a symbol path. It implements types.Resolver. Its methods may be called
+// from several goroutines.
 type Path struct {
-	dirs    []string
-	notes   []string
-	folders folders
+	opt   Options
+	cache *index.Cache
+	count atomic.Uint32 // of questions to stores, for events
+	flags atomic.Uint32
 
-	mu    sync.Mutex // protects the field below
-	known map[string]*resolved
+	mu       sync.Mutex // protects the fields below
+	st       *state
+	downTo   string // default downstream store as set; empty: the program's own
+	open     []func() error
+	events   []string
+	fetchers *fetcher
+
+	puts sync.WaitGroup // tables on their way into the index
+	busy chan struct{}  // one at a time
 }
 
-// resolved is the answer for one identity; once keeps a second asker waiting
-// for the first.
-type resolved struct {
-	once  sync.Once
-	table *types.ISF
+// state is a path as it was set, with what was found on it.
+type state struct {
+	spec     string
+	elements []Element
+	folders  folders
+
+	mu    sync.Mutex
+	known map[string]*answer
+}
+
+// answer is what was found for an identity; done is closed when it is known.
+type answer struct {
+	done  chan struct{}
+	found *Found
 	err   error
+	again bool // the asker gave up: whoever waits asks anew
+	names []string
 }
 
-// New reads a symbol path as kd has it: parts separated by semicolons.
-// Parts that are no folders (srv*, cache*, a typing mistake) are reported by Notes.
-func New(spec string) *Path {
-	p := &Path{known: map[string]*resolved{}}
-	p.dirs, p.notes = parsePath(spec)
+// New reads a symbol path as kd has it, without a folder of the program's own:
+// see Options.
+func New(spec string) *Path { return Open(spec, Options{}) }
+
+// Open reads a symbol path as kd has it. Elements that can't be used are
+// reported by Notes.
+func Open(spec string, opt Options) *Path {
+	opt.Limits = opt.Limits.withDefaults()
+	p := &Path{opt: opt, cache: opt.index(), busy: make(chan struct{}, 1)}
+	p.flags.Store(uint32(DefaultFlags))
+	p.st = p.newState(spec)
 	return p
 }
 
-// Folders gives the folders that are searched, in order.
-func (p *Path) Folders() []string { return slices.Clone(p.dirs) }
+// newState parses a path; mu is held, or p is not shared yet.
+func (p *Path) newState(spec string) *state {
+	parser := parsing{fallback: cmp.Or(p.downTo, p.opt.inCache("symbols")), shown: p.downTo}
+	return &state{spec: spec, elements: parser.parse(spec), known: map[string]*answer{}}
+}
 
-// Notes tells which parts of the path are not used, and why.
-func (p *Path) Notes() []string { return slices.Clone(p.notes) }
+func (p *Path) state() *state {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.st
+}
 
-// Resolve implements Resolver. The store is nil where the table has no types.
-// An answer is kept, also that there is none: reading a kernel's table takes a
-// good part of a second.
+// fallback gives the default downstream store; empty: there is none.
+func (p *Path) fallback() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return cmp.Or(p.downTo, p.opt.inCache("symbols"))
+}
+
+// fetcher gives what asks servers, made at the first need.
+func (p *Path) fetcher() *fetcher {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fetchers == nil {
+		p.fetchers = newFetcher(p.opt)
+	}
+	return p.fetchers
+}
+
+// Set replaces the path. What was found on the old one is forgotten here, but
+// stays usable for whoever has it.
+func (p *Path) Set(spec string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.st = p.newState(spec)
+}
+
+// Add appends to the path.
+func (p *Path) Add(spec string) {
+	p.Set(strings.Trim(p.Spec()+";"+spec, ";"))
+}
+
+// SetDefaultStore chooses the folder for what servers without one of their own
+// have, as .symfix does; empty: the program's own.
+func (p *Path) SetDefaultStore(dir string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.downTo = dir
+	p.st = p.newState(p.st.spec)
+}
+
+// DefaultStore gives that folder; empty where there is none.
+func (p *Path) DefaultStore() string { return p.fallback() }
+
+// Spec gives the path as it was set.
+func (p *Path) Spec() string { return p.state().spec }
+
+// Expanded gives the path with what its parts stand for.
+func (p *Path) Expanded() string { return expand(p.state().elements) }
+
+// Elements gives the parts of the path.
+func (p *Path) Elements() []Element { return slices.Clone(p.state().elements) }
+
+// Notes tells which parts of the path are not used or odd, and why.
+func (p *Path) Notes() []string { return notes(p.state().elements) }
+
+// Remote reports whether the path names a server that may be asked.
+func (p *Path) Remote() bool {
+	return !p.opt.Offline && slices.ContainsFunc(p.state().elements, Element.Remote)
+}
+
+// Flags gives kd's symbol options.
+func (p *Path) Flags() Flags { return Flags(p.flags.Load()) }
+
+// SetFlags sets them. It forgets what was not found, so that LoadAnything can
+// find it.
+func (p *Path) SetFlags(f Flags) {
+	p.flags.Store(uint32(f))
+	p.Forget("")
+}
+
+// Forget lets the symbols of an image, by the name of its PDB or its own, be
+// looked for anew; an empty name stands for everything. Folders are listed anew,
+// and servers that could not be reached are tried again.
+func (p *Path) Forget(name string) {
+	if name == "" {
+		p.Set(p.Spec())
+	} else {
+		st := p.state()
+		st.mu.Lock()
+		for key, a := range st.known {
+			if slices.ContainsFunc(a.names, func(n string) bool { return strings.EqualFold(n, name) }) {
+				delete(st.known, key)
+			}
+		}
+		st.mu.Unlock()
+		st.folders.forget()
+	}
+	p.fetcher().tryAgain()
+}
+
+// ForgetMisses lets servers be asked again for files that they did not have:
+// those of one name, or all.
+func (p *Path) ForgetMisses(name string) { p.fetcher().misses.forget(name) }
+
+// Cache gives the index of parsed files.
+func (p *Path) Cache() *index.Cache { return p.cache }
+
+// Resolve implements types.Resolver. The store is nil where the file has no
+// types. An answer is kept, also that there is none; one that a cancelled ctx
+// cut short is not.
 func (p *Path) Resolve(ctx context.Context, id types.ImageID) (types.Store, types.Symbols, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, nil, err
-	}
-	if id.Zero() {
-		return nil, nil, fmt.Errorf("symbols of %s: no GUID to look for", clip(id.Name))
-	}
-	names, err := tableNames(id)
+	f, err := p.Find(ctx, id)
 	if err != nil {
 		return nil, nil, err
 	}
-	r := p.answer(fmt.Sprintf("%s/%s-%d", strings.Join(names, "/"), id.GUID, id.Age))
-	r.once.Do(func() { r.table, r.err = p.search(names, id.GUID, id.Age) })
+	return f.Store, f.Symbols, nil
+}
+
+// Find is Resolve with where the symbols come from.
+func (p *Path) Find(ctx context.Context, id types.ImageID) (Found, error) {
+	if err := ctx.Err(); err != nil {
+		return Found{}, err
+	}
+	w, err := wantSymbols(id)
+	if err != nil {
+		return Found{}, err
+	}
+	st := p.state()
+	key := fmt.Sprintf("%s/%s-%d", strings.ToLower(strings.Join(w.names, "/")), id.GUID, id.Age)
+	for {
+		st.mu.Lock()
+		a := st.known[key]
+		mine := a == nil
+		if mine {
+			a = &answer{done: make(chan struct{}), names: append(slices.Clone(w.names), id.Name)}
+			st.known[key] = a
+		}
+		st.mu.Unlock()
+		if mine {
+			p.answer(ctx, st, key, a, w)
+		}
+		select {
+		case <-a.done:
+		case <-ctx.Done():
+			return Found{}, ctx.Err()
+		}
+		switch {
+		case a.again && !mine:
+			continue
+		case a.err != nil:
+			return Found{}, a.err
+		}
+		return *a.found, nil
+	}
+}
+
+// answer walks the path for one identity.
+func (p *Path) answer(ctx context.Context, st *state, key string, a *answer, w *wanted) {
+	defer close(a.done)
+	s := &search{ctx: ctx, p: p, st: st, w: w, network: !p.opt.Offline}
+	a.found, a.err = s.run()
 	switch {
-	case r.err != nil:
-		return nil, nil, r.err
-	case !r.table.HasTypes():
-		return nil, r.table, nil
+	case a.err != nil && ctx.Err() != nil:
+		a.again = true
+		st.mu.Lock()
+		if st.known[key] == a {
+			delete(st.known, key)
+		}
+		st.mu.Unlock()
+	case a.err == nil:
+		p.mu.Lock()
+		p.open = append(p.open, a.found.close)
+		p.mu.Unlock()
+		p.put(a.found)
 	}
-	return r.table, r.table, nil
 }
 
-// tableNames gives the names under which a table may lie: the PDB's, and the
-// image's with that ending, for a record whose PDB name can't be trusted. The
-// GUID and age in the table decide whether it is the right one. An image
-// without either is looked for by GUID alone.
-func tableNames(id types.ImageID) ([]string, error) {
-	var names []string
-	var refused error
-	base := strings.TrimSuffix(id.Name, filepath.Ext(id.Name))
-	for _, name := range []string{id.PDB, base + ".pdb"} {
-		if name == "" || name == ".pdb" {
-			continue
-		}
-		clean, err := types.CleanName(name)
-		if err != nil {
-			refused = cmp.Or(refused, err)
-			continue
-		}
-		if clean = strings.ToLower(clean); !slices.Contains(names, clean) {
-			names = append(names, clean)
-		}
+// put takes a table that was parsed into the index, in the background.
+func (p *Path) put(f *Found) {
+	if !f.index || p.cache.Dir() == "" {
+		return
 	}
-	if len(names) == 0 && refused != nil {
-		return nil, fmt.Errorf("symbols of %s: %w", clip(id.Name), refused)
-	}
-	return names, nil
+	p.puts.Go(func() {
+		p.busy <- struct{}{}
+		defer func() { <-p.busy }()
+		// A full disk costs the next run some time, no more.
+		_ = p.cache.Put(f.key, f.Store, f.Symbols)
+	})
 }
 
-func (p *Path) answer(key string) *resolved {
+// Wait waits until what was parsed is in the index, or ctx is done.
+func (p *Path) Wait(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		p.puts.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// closeBound is how long Close waits for the index.
+const closeBound = 10 * time.Second
+
+// Close waits a bounded time for the index and closes all files. Nothing that the
+// path gave may be used afterwards.
+func (p *Path) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeBound)
+	defer cancel()
+	if p.Wait(ctx) != nil {
+		return nil // the files are in use; the end of the process closes them
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := p.known[key]
-	if r == nil {
-		r = new(resolved)
-		p.known[key] = r
+	var errs []error
+	for _, c := range p.open {
+		errs = append(errs, c())
 	}
-	return r
+	p.open = nil
+	return errors.Join(errs...)
 }
 
-// search opens the first table that is there, whole and of that identity. A
-// broken one does not hide a good one in a later folder.
-func (p *Path) search(names []string, g types.GUID, age uint32) (*types.ISF, error) {
-	var broken []error
-	for _, dir := range p.dirs {
-		for _, file := range p.candidates(dir, names, g, age) {
-			t, err := types.OpenISF(file)
-			if err == nil {
-				err = errors.Join(t.Check(g, age), t.Err())
-			}
-			if err == nil {
-				return t, nil
-			}
-			broken = append(broken, err)
-		}
+// maxEvents bounds the lines that wait for Events.
+const maxEvents = 1 << 14
+
+func (p *Path) tell(lines []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.events) < maxEvents {
+		p.events = append(p.events, lines...)
 	}
-	if len(broken) > 0 {
-		return nil, errors.Join(broken...)
-	}
-	what := fmt.Sprintf("%s-%d", g, age)
-	if len(names) > 0 {
-		what = names[0] + "/" + what
-	}
-	return nil, &types.NotFoundError{What: "symbol table", Name: what, In: "symbol path " + strings.Join(p.dirs, ";")}
 }
 
-func (p *Path) candidates(dir string, names []string, g types.GUID, age uint32) []string {
-	var ways [][]string
-	for _, name := range names {
-		ways = append(ways, []string{name}, []string{"windows", name})
-	}
-	var found []string
-	for _, way := range append(ways, nil) {
-		for _, ending := range []string{".json", ".json.xz", ".json.gz"} {
-			name := fmt.Sprintf("%s-%d%s", g, age, ending)
-			if file, ok := p.folders.find(dir, append(slices.Clone(way), name)...); ok {
-				found = append(found, file)
-			}
-		}
-	}
-	return found
+// Events gives the lines that tell how files were looked for since the last
+// call, under the flag Debug. Those of one search stand together.
+func (p *Path) Events() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	lines := p.events
+	p.events = nil
+	return lines
 }
 
 var _ types.Resolver = (*Path)(nil)
-
-// clip shortens a name from a target for a message.
-func clip(s string) string {
-	const most = 40
-	if len(s) > most {
-		return s[:most] + "..."
-	}
-	return s
-}

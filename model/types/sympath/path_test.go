@@ -5,36 +5,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 
 	"gokd/dumpfmt/dumptest/shared"
 	"gokd/model/types"
 )
-
-func testID(t testing.TB) types.ImageID {
-	t.Helper()
-	g, err := types.ParseGUID(testGUID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return types.ImageID{Name: "t.sys", PDB: `c:\src\T.pdb`, GUID: g, Age: 3}
-}
-
-// write makes a file with its folders.
-func write(t *testing.T, text string, parts ...string) {
-	t.Helper()
-	file := filepath.Join(parts...)
-	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
 
 func TestPath_resolve(t *testing.T) {
 	t.Parallel()
@@ -136,33 +112,6 @@ func TestPath_kept(t *testing.T) {
 	}
 }
 
-func TestNewPath_notes(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	write(t, "", dir, "file")
-	spec := strings.Join([]string{
-		" " + dir + " ", "", "srv*C:\\sym*https://example.org/symbols", "cache*C:\\c", "SymSrv*symsrv.dll*x",
-		"https://example.org", filepath.Join(dir, "none"), filepath.Join(dir, "file"),
-	}, ";")
-	p := New(spec)
-	if diff := cmp.Diff([]string{dir}, p.Folders()); diff != "" {
-		t.Errorf("folders (-want +got):\n%s", diff)
-	}
-	want := []string{"not used yet: servers", "not used yet: caches", "not used yet: servers", "not used yet: servers", "no such", "not a folder"}
-	if runtime.GOOS == "windows" {
-		want[4] = "not used: "
-	}
-	notes := p.Notes()
-	if len(notes) != len(want) {
-		t.Fatalf("notes %q, want %d", notes, len(want))
-	}
-	for i, part := range want {
-		if !strings.Contains(notes[i], part) {
-			t.Errorf("note %q, want one with %q", notes[i], part)
-		}
-	}
-}
-
 // TestPath_shared resolves real tables by every way of naming their folder.
 func TestPath_shared(t *testing.T) {
 	t.Parallel()
@@ -204,7 +153,7 @@ func FuzzPath(f *testing.F) {
 				t.Fatalf("types.CleanName(%q) = %q", name, clean)
 			}
 		}
-		parsePath(spec)
+		_ = expand(parsing{}.parse(spec))
 		if _, _, err := New(empty).Resolve(t.Context(), types.ImageID{PDB: name, GUID: types.GUID{1}, Age: 1}); err == nil {
 			t.Fatal("resolved in an empty folder")
 		}
