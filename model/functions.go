@@ -48,9 +48,10 @@ func (m *Module) FunctionAt(rva uint32) (f RuntimeFunction, ok bool, err error) 
 		return f, false, err
 	}
 	lo, hi := 0, n
+	var b [runtimeFunctionSize]byte // once, since what is read through an interface escapes
 	for lo < hi {
 		mid := int(uint(lo+hi) >> 1)
-		if f, err = m.readFunction(table + mem.VA(mid*runtimeFunctionSize)); err != nil {
+		if f, err = m.readFunction(table+mem.VA(mid*runtimeFunctionSize), b[:]); err != nil {
 			return f, false, fmt.Errorf("function table of %s: %w", m.Name, err)
 		}
 		switch {
@@ -67,16 +68,17 @@ func (m *Module) FunctionAt(rva uint32) (f RuntimeFunction, ok bool, err error) 
 
 // ReadFunction reads the entry at an RVA of the image.
 func (m *Module) ReadFunction(rva uint32) (RuntimeFunction, error) {
-	return m.readFunction(m.Base + mem.VA(rva))
+	var b [runtimeFunctionSize]byte
+	return m.readFunction(m.Base+mem.VA(rva), b[:])
 }
 
-func (m *Module) readFunction(at mem.VA) (f RuntimeFunction, err error) {
-	var b [runtimeFunctionSize]byte
-	if _, err = m.k.Space.ReadVirtual(b[:], at); err != nil {
+// readFunction reads the entry at an address through a buffer of its size.
+func (m *Module) readFunction(at mem.VA, b []byte) (f RuntimeFunction, err error) {
+	if _, err = m.k.Space.ReadVirtual(b, at); err != nil {
 		return f, err
 	}
 	le := binary.LittleEndian
-	return RuntimeFunction{le.Uint32(b[:]), le.Uint32(b[4:]), le.Uint32(b[8:])}, nil
+	return RuntimeFunction{le.Uint32(b), le.Uint32(b[4:]), le.Uint32(b[8:])}, nil
 }
 
 // unwindChained is the flag of UNWIND_INFO that says that the entry continues

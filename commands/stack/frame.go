@@ -116,9 +116,7 @@ func emitFrame(out report.Sink, st *unwind.Stack, n int) error {
 	r := &frameRecord{Frame: show.Frames(st)[n], options: &traceOptions{numbers: true}}
 	r.number(n)
 	r.Instruction = report.Addr(st.Frames[n].RIP)
-	if n > 0 {
-		r.below = &show.Frames(st)[n-1]
-	}
+	r.below = &r.Frame // no warning about it: this is one frame, not a stack
 	return out.Emit(r)
 }
 

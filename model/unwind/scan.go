@@ -112,7 +112,7 @@ func (w *walker) candidate(v, slot mem.VA) bool {
 	}
 	// The frame must undo, to something that can be a caller.
 	s := w.scanned(v, slot)
-	u := &undoer{k: w.k, m: m, state: s.caller, rva: uint32(v - m.Base)}
+	u := &undoer{k: w.k, m: m, state: s.caller, rva: uint32(v - m.Base), scratch: &w.scratch}
 	up, err := u.run(f)
 	if err != nil {
 		// A frame register that a scan can't know is no evidence against it.

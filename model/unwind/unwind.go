@@ -89,6 +89,9 @@ const DefaultFrames = 0x100
 // maxFrames is how many frames are walked at most, whatever the options say.
 const maxFrames = 0xffff
 
+// usualFrames is how many frames most stacks have room for.
+const usualFrames = 40
+
 // Options changes a walk. The zero value is the usual one.
 type Options struct {
 	MaxFrames int  // 0: DefaultFrames
@@ -124,6 +127,7 @@ func walk(ctx context.Context, k *model.Kernel, start state, how How, segments [
 		out:    &Stack{Segments: segments},
 		stacks: stacksOf(segments),
 	}
+	w.out.Frames = make([]Frame, 0, min(w.limit, usualFrames))
 	w.run(start, how)
 	return w.out
 }

@@ -2,6 +2,7 @@ package unwind
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -59,6 +60,8 @@ type walker struct {
 	on     *stackRange   // the one that the walk is on; nil where unknown
 
 	contextsTo mem.VA // how far a scan looks for CONTEXT records
+
+	scratch [maxInfoSize]byte // for reads; on the heap once, not once for each
 }
 
 // stackRange is a range in which the walk may move.
@@ -136,15 +139,14 @@ func (w *walker) describe(f *Frame, next step) {
 	if w.opts.NoArgs || next.user() {
 		return // the page tables at hand need not be that process's
 	}
+	// One read for the four: this is the hot path of a walk.
+	b := w.scratch[:8*len(f.Args)]
+	if _, err := w.k.Space.ReadVirtual(b, next.caller.rsp()); err != nil {
+		return
+	}
 	f.ArgsOK = true
 	for i := range f.Args {
-		v, err := w.k.Space.Uint64(next.caller.rsp() + mem.VA(8*i))
-		if err != nil {
-			f.ArgsOK = false
-			f.Args = [4]uint64{}
-			return
-		}
-		f.Args[i] = v
+		f.Args[i] = binary.LittleEndian.Uint64(b[8*i:])
 	}
 }
 
@@ -232,7 +234,7 @@ func (w *walker) undo(cur state) (step, error) {
 	case !ok:
 		return step{}, fmt.Errorf("%s+%#x: no unwind data, yet it called another function", m.Name, rva)
 	}
-	u := &undoer{k: w.k, m: m, state: cur, rva: rva}
+	u := &undoer{k: w.k, m: m, state: cur, rva: rva, scratch: &w.scratch}
 	return u.run(f)
 }
 

@@ -177,7 +177,7 @@ func (u *undoer) primary(f model.RuntimeFunction) (model.RuntimeFunction, bool) 
 			f = to
 			continue
 		}
-		in, err := readInfo(u.k.Space, u.m, f.Unwind)
+		in, err := readInfo(u.k.Space, u.m, f.Unwind, u.scratch)
 		if err != nil {
 			return f, false
 		}

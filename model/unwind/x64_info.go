@@ -78,6 +78,7 @@ func parseInfo(b []byte) (*info, error) {
 		return nil, fmt.Errorf("%w: version %d", errInfo, in.version)
 	}
 	slots := b[infoHead : infoHead+2*int(b[2])]
+	in.codes = make([]code, 0, b[2])
 	for len(slots) > 0 {
 		c, n, err := in.parseCode(slots)
 		if err != nil {
@@ -141,9 +142,12 @@ func (in *info) parseCode(slots []byte) (c code, n int, err error) {
 	return c, n, nil
 }
 
-// readInfo reads the UNWIND_INFO at an RVA of an image.
-func readInfo(s *mem.Space, m *model.Module, rva uint32) (*info, error) {
-	var b [maxInfoSize]byte
+// readInfo reads the UNWIND_INFO at an RVA of an image, through a buffer of the
+// caller's, or one of its own for nil.
+func readInfo(s *mem.Space, m *model.Module, rva uint32, b *[maxInfoSize]byte) (*info, error) {
+	if b == nil {
+		b = new([maxInfoSize]byte)
+	}
 	what := func(err error) error { return fmt.Errorf("unwind data of %s at %#x: %w", m.Name, rva, err) }
 	if uint64(rva)+infoHead > m.Size {
 		return nil, what(errors.New("outside the image"))
@@ -152,7 +156,7 @@ func readInfo(s *mem.Space, m *model.Module, rva uint32) (*info, error) {
 	if _, err := s.ReadVirtual(b[:infoHead], at); err != nil {
 		return nil, what(err)
 	}
-	n := infoSize([infoHead]byte(b[:]))
+	n := infoSize([infoHead]byte(b[:infoHead]))
 	if uint64(rva)+uint64(n) > m.Size {
 		return nil, what(errors.New("reaches out of the image"))
 	}

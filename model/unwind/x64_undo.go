@@ -15,6 +15,7 @@ type undoer struct {
 	state
 	rva     uint32 // of rip
 	machine mem.VA
+	scratch *[maxInfoSize]byte
 	// lostRegister tells that run failed only because a scan lost the function's
 	// frame register.
 	lostRegister bool
@@ -66,7 +67,7 @@ func (u *undoer) run(f model.RuntimeFunction) (step, error) {
 func (u *undoer) entry(f model.RuntimeFunction) (model.RuntimeFunction, *info, error) {
 	for range maxChain {
 		if f.Unwind&1 == 0 {
-			in, err := readInfo(u.k.Space, u.m, f.Unwind)
+			in, err := readInfo(u.k.Space, u.m, f.Unwind, u.scratch)
 			return f, in, err
 		}
 		to, err := u.m.ReadFunction(f.Unwind &^ 1)
