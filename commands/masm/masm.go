@@ -30,6 +30,33 @@ type Target interface {
 	Register(name string) (v uint64, ok bool, err error)
 }
 
+// Settings is implemented by targets that choose how expressions are read.
+type Settings interface {
+	// Radix is the base of numbers without a prefix; 0 stands for 16.
+	Radix() int
+	// CPP: expressions are those of C++ where nothing says otherwise.
+	CPP() bool
+}
+
+// Physical is implemented by targets whose physical memory can be read.
+type Physical interface {
+	// ReadPhysical fills p or fails.
+	ReadPhysical(p []byte, at mem.PA) (int, error)
+}
+
+// Images is implemented by targets that know the headers of images.
+type Images interface {
+	// Entry gives the entry point of the image at an address.
+	Entry(at mem.VA) (mem.VA, error)
+}
+
+// Returns is implemented by targets that know the types of functions.
+type Returns interface {
+	// ReturnType gives the name of the type that the function at an address
+	// returns, "" where it is not known, and whether it is a pointer.
+	ReturnType(ctx context.Context, at mem.VA) (name string, pointer bool)
+}
+
 // Evaluator evaluates expressions over a target.
 type Evaluator struct{ target Target }
 
@@ -77,41 +104,92 @@ func (e *Evaluator) Eval(ctx context.Context, expr string) (uint64, error) {
 	expr = strings.TrimSpace(expr)
 	v, rest, err := e.EvalPrefix(ctx, expr)
 	if err == nil && rest != "" {
-		return 0, syntaxError(expr, len(expr)-len(rest), "an operator or the end is expected here")
+		return 0, trailing(expr, len(expr)-len(rest))
 	}
 	return v, err
+}
+
+// trailing is the error of text behind an expression: what is wrong with it by
+// itself, or that it is there.
+func trailing(expr string, at int) error {
+	l := lexer{text: expr, at: at}
+	if _, err := l.next(); err != nil {
+		return err
+	}
+	return syntaxError(expr, at, "an operator or the end is expected here")
 }
 
 // EvalPrefix gives the value of the longest expression at the front of a text,
 // and what follows it: of "nt!Foo + 10 L8" the sum, and "L8".
 func (e *Evaluator) EvalPrefix(ctx context.Context, text string) (v uint64, rest string, err error) {
+	settings, _ := e.target.(Settings)
+	if settings != nil && settings.CPP() {
+		return e.cppPrefix(ctx, text, 0)
+	}
+	return e.masmPrefix(ctx, text, 0)
+}
+
+// masmPrefix is EvalPrefix in the syntax of MASM, at a depth of evaluators
+// inside each other.
+func (e *Evaluator) masmPrefix(ctx context.Context, text string, depth int) (v uint64, rest string, err error) {
 	if len(text) > maxLength {
 		return 0, "", fmt.Errorf("expression of %d characters: at most %d", len(text), maxLength)
 	}
-	p := &parser{ctx: ctx, target: e.target, lex: lexer{text: text}}
+	p := &parser{ctx: ctx, eval: e, target: e.target, lex: lexer{text: text}}
+	if settings, ok := e.target.(Settings); ok {
+		p.lex.radix = settings.Radix()
+	}
 	if err := p.advance(); err != nil {
 		return 0, "", err
 	}
 	if p.tok.kind == tokEnd {
 		return 0, "", syntaxError(text, len(text), "an expression is missing")
 	}
-	if v, err = p.expression(0, 0); err != nil {
+	if v, err = p.expression(0, depth); err != nil {
 		return 0, "", err
 	}
 	return v, text[p.tok.at:], nil
 }
 
+// nested evaluates what stands in @@( ).
+func (e *Evaluator) nested(ctx context.Context, t token, whole string, depth int) (v uint64, err error) {
+	if depth > maxDepth {
+		return 0, syntaxError(whole, t.at, "nested too deep")
+	}
+	text, rest := strings.TrimSpace(t.text), ""
+	if t.cpp {
+		v, rest, err = e.cppPrefix(ctx, text, depth+1)
+	} else {
+		v, rest, err = e.masmPrefix(ctx, text, depth+1)
+	}
+	if err == nil && rest != "" {
+		return 0, trailing(text, len(text)-len(rest))
+	}
+	return v, err
+}
+
 // parser is a Pratt parser that computes as it reads.
 type parser struct {
 	ctx    context.Context
+	eval   *Evaluator
 	target Target
 	lex    lexer
 	tok    token // looked at next
 }
 
-func (p *parser) advance() (err error) {
-	p.tok, err = p.lex.next()
-	return err
+// advance looks at the next token. What is no token is an error only where a
+// value is needed: it may be what follows the expression.
+func (p *parser) advance() error {
+	start := p.lex.at
+	t, err := p.lex.next()
+	if err != nil {
+		for start < len(p.lex.text) && blank(p.lex.text[start]) {
+			start++
+		}
+		t = token{kind: tokBad, at: start, err: err}
+	}
+	p.tok = t
+	return nil
 }
 
 // operator names the binary operator at hand; words and signs are one.
@@ -174,12 +252,6 @@ func (p *parser) expression(power, depth int) (uint64, error) {
 }
 
 func binaryValue(op string, a, b uint64) uint64 {
-	truth := func(t bool) uint64 {
-		if t {
-			return 1
-		}
-		return 0
-	}
 	switch op {
 	case "|":
 		return a | b
@@ -220,6 +292,7 @@ func binaryValue(op string, a, b uint64) uint64 {
 // unaryWords are the unary operators in letters. Reads give their width.
 var unaryWords = map[string]int{
 	"not": 0, "hi": 0, "low": 0, "by": 1, "wo": 2, "dwo": 4, "qwo": 8, "poi": 8,
+	"$pby": 1, "$pwo": 2, "$pdwo": 4, "$pqwo": 8, "$ppoi": 8, // of physical memory
 }
 
 // operand reads a value with its unary operators.
@@ -229,6 +302,8 @@ func (p *parser) operand(depth int) (uint64, error) {
 		return 0, err
 	}
 	switch t.kind {
+	case tokBad:
+		return 0, t.err
 	case tokNumber:
 		return t.value, nil
 	case tokRegister:
@@ -238,10 +313,14 @@ func (p *parser) operand(depth int) (uint64, error) {
 		if _, ok := unaryWords[word]; ok && p.startsOperand() {
 			return p.unary(word, depth)
 		}
-		if word == "$vvalid" {
-			return p.valid(t, depth)
+		if f := functions[word]; f != nil {
+			return p.call(t, f, depth)
 		}
 		return p.symbol(t)
+	case tokNested:
+		return p.eval.nested(p.ctx, t, p.lex.text, depth)
+	case tokString:
+		return 0, syntaxError(p.lex.text, t.at, "a string has no value: $scmp, $sicmp and $spat take strings")
 	case tokOperator:
 		switch t.text {
 		case "(":
@@ -264,7 +343,7 @@ func (p *parser) startsOperand() bool {
 	if p.tok.kind == tokOperator {
 		return strings.Contains("(~.+-", p.tok.text)
 	}
-	return p.tok.kind != tokEnd && p.operator() == ""
+	return p.tok.kind != tokEnd && p.tok.kind != tokBad && p.operator() == ""
 }
 
 func (p *parser) expect(sign string, open token) error {
@@ -298,7 +377,23 @@ func (p *parser) unary(op string, depth int) (uint64, error) {
 	case "+":
 		return v, nil
 	}
+	if op[0] == '$' {
+		return p.readPhysical(mem.PA(v), unaryWords[op], at)
+	}
 	return p.read(mem.VA(v), unaryWords[op], at)
+}
+
+// readPhysical is read of physical memory.
+func (p *parser) readPhysical(at mem.PA, size, place int) (uint64, error) {
+	target, ok := p.target.(Physical)
+	if !ok {
+		return 0, resolveError(p.lex.text, place, "no dump is open to read physical memory from")
+	}
+	var b [8]byte
+	if _, err := target.ReadPhysical(b[:size], at); err != nil {
+		return 0, &MemoryError{p.lex.text, place, mem.VA(at), err}
+	}
+	return binary.LittleEndian.Uint64(b[:]), nil
 }
 
 // read gives the little-endian number of size bytes at an address.
@@ -328,29 +423,6 @@ func (e *MemoryError) Error() string {
 
 // Unwrap gives the reason.
 func (e *MemoryError) Unwrap() error { return e.Err }
-
-// valid is $vvalid(address, length): 1 where all bytes can be read.
-func (p *parser) valid(name token, depth int) (uint64, error) {
-	open := p.tok
-	if err := p.expect("(", name); err != nil {
-		return 0, err
-	}
-	at, err := p.expression(0, depth+1)
-	if err != nil {
-		return 0, err
-	}
-	if err := p.expect(",", name); err != nil {
-		return 0, err
-	}
-	n, err := p.expression(0, depth+1)
-	if err != nil {
-		return 0, err
-	}
-	if err := p.expect(")", open); err != nil {
-		return 0, err
-	}
-	return p.validRange(mem.VA(at), n)
-}
 
 // maxValid limits the range that $vvalid tests, in bytes.
 const maxValid = 1 << 30

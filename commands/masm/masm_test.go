@@ -156,7 +156,7 @@ func TestEval_errors(t *testing.T) {
 		"'":                 "Syntax error at '''",
 		"'123456789'":       "Syntax error at",
 		`@!"nt`:             "Syntax error at",
-		"12345678123456789": "Syntax error at '12345678123456789'\n    12345678123456789\n    ^ 12345678123456789 does not fit 64 bits",
+		"12345678123456789": "Overflow error at '12345678123456789'\n    12345678123456789\n    ^ 12345678123456789 does not fit 64 bits",
 		"poi(0)":            "Memory access error at '(0)'",
 		"'é'+[":             "Syntax error at '['\n    'é'+[\n        ^ unexpected",
 		"1,2":               "Syntax error at ',2'",

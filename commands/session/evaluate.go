@@ -15,19 +15,28 @@ var evaluate = &cmd.Command{
 	Help: `Works out an expression and prints it in decimal, signed, and in hexadecimal; ?
 alone lists the commands.
 
-  numbers    hexadecimal; 0n decimal, 0t octal, 0y binary, 'A' a character;
-             80000000 to ffffffff extend their sign, 0` + "`" + `80000000 does not
-  symbols    nt!KeBugCheckEx, KeBugCheckEx, nt (its base), nt+1234
-  registers  @rip, @rsp, @$thread, @$proc, @$prcb, @$teb, @$peb, @$ip, @$csp,
-             @$tid, @$tpid, @$bug_code, @$bug_param1 and so on
-  reads      poi(a), by(a), wo(a), dwo(a), qwo(a)
+  numbers    hexadecimal (n sets the base); 0x hexadecimal, 0n decimal, 0t octal,
+             0y binary, 'A' a character; 80000000 to ffffffff extend their sign,
+             0` + "`" + `80000000 does not
+  symbols    nt!KeBugCheckEx, KeBugCheckEx, nt (its base), nt+1234, !add
+  registers  @rip, @eax, @r8d, @al, @zf, @cs; a dot is @$ip
+  pseudo     @$t0 to @$t19 (r $t0 = 5 sets one), @$thread, @$proc, @$teb, @$peb,
+             @$tid, @$tpid, @$pcr, @$prcb, @$ip, @$eventip, @$csp, @$retreg,
+             @$frame, @$ptrsize, @$pagesize, @$exp, @$p, @$extret, @$exentry,
+             @$bug_code, @$bug_param1, @$exr_code, @$exr_param0 and so on
+  reads      poi(a), by(a), wo(a), dwo(a), qwo(a); $ppoi(a), $pby(a), $pwo(a),
+             $pdwo(a), $pqwo(a) of physical memory
   operators  + - * / % (mod) << >> >>> = == != < > <= >= & (and) ^ (xor) | (or)
-             - ~ not hi low, $vvalid(address, length), parentheses
+             - not hi low, parentheses; all compute with 64 bits, unsigned
+  functions  $vvalid(address, length), $iment(image), $scmp("a", "b"),
+             $sicmp("a", "b"), $spat("text", "pattern"), $fnsucc(f, result, flag)
+  others     @@c++( ), @@( ) and @@masm( ) evaluate what they hold by their rules
 
-A word of hexadecimal digits is a number even where a symbol has that name:
-write nt!add or @add for the symbol.`,
-	Example: "? 1+2*3\n? nt\n? @$thread",
-	SeeAlso: []string{".help"},
+A word of hexadecimal digits is a number even where a symbol has that name: write
+nt!add, !add or @add for the symbol. In a string a backslash has its meaning of C;
+@"c:\dir" is taken as it stands.`,
+	Example: "? 1+2*3\n? nt\n? @$thread\n? $spat(\"ntoskrnl\", \"nt*\")",
+	SeeAlso: []string{"??", ".formats", "n", ".expr"},
 	Args: []cmd.Arg{{
 		Name: "expression", Kind: cmd.KindRest, Optional: true, Complete: cmd.CompleteSymbol, Doc: "what to evaluate",
 	}},
@@ -36,15 +45,20 @@ write nt!add or @add for the symbol.`,
 		case !in.Has("expression"):
 			return runHelp(ctx, s, in, out)
 		case s.Eval == nil:
-			return errors.New("no evaluator")
+			return errNoEvaluator
 		}
 		v, err := s.Eval.Eval(ctx, in.Text("expression"))
 		if err != nil {
 			return err
 		}
+		if err := s.SetPseudo("$exp", v); err != nil {
+			return err
+		}
 		return out.Emit(evaluation{v})
 	},
 }
+
+var errNoEvaluator = errors.New("no evaluator")
 
 // evaluation is the value of an expression.
 type evaluation struct{ value uint64 }

@@ -8,7 +8,7 @@ import "gokd/commands/cmd"
 func Commands() []*cmd.Command {
 	return []*cmd.Command{
 		vertarget, dotTime, bugcheck, processor,
-		help, hh, version, evaluate, echo,
+		help, hh, version, evaluate, evaluateTyped, formats, radix, evaluator, echo,
 		logopen, logappend, logclose,
 		runQuiet, runQuietLine, runEcho, runEchoLine, runArgs,
 		kdonly, compat, quit,
