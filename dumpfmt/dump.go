@@ -114,6 +114,8 @@ type Dump struct {
 	Triage    *Triage      // of a triage dump, else nil
 	Secondary []Secondary  // secondary data streams ("DumpBlob")
 
+	Header []HeaderField // numbers of the headers as they stand in the file; nil where the container has none
+
 	Warnings []string // oddities that were tolerated
 
 	closer  io.Closer

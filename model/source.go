@@ -41,6 +41,23 @@ type Source struct {
 
 	Crash    Crash
 	Warnings []string // of the container
+
+	Header    []HeaderField   // numbers of its headers as they stand in the file; nil where it has none
+	Secondary []SecondaryData // what drivers' bug check callbacks added
+}
+
+// HeaderField is a number of a container's header, by its public name.
+type HeaderField struct {
+	Structure, Name string
+	Value           uint64
+	Bits            uint8 // width: 8, 32 or 64
+}
+
+// SecondaryData is a stream of secondary data.
+type SecondaryData struct {
+	Tag  types.GUID
+	Size uint32 // bytes
+	Read func() ([]byte, error)
 }
 
 // ImageFinder finds image files that match a loaded module.

@@ -28,6 +28,12 @@ func Of(name string, d *dumpfmt.Dump) model.Source {
 		},
 	}
 	s.Warnings = append(s.Warnings, d.Warnings...)
+	for _, f := range d.Header {
+		s.Header = append(s.Header, model.HeaderField(f))
+	}
+	for _, b := range d.Secondary {
+		s.Secondary = append(s.Secondary, model.SecondaryData{Tag: b.Tag, Size: b.Size, Read: b.Data})
+	}
 	if d.Triage != nil {
 		s.Crash.Triage = triage(d.Triage)
 	}
