@@ -108,7 +108,9 @@ func (k *Kernel) findBase() {
 		return
 	}
 	if first, err := k.Space.Pointer(k.Source.LoadedModules); err == nil {
-		if base, err := k.Space.Pointer(first + ldrDllBase); err == nil && k.isImage(base) {
+		// That list is a variable of the kernel, so its image lies around it.
+		base, err := k.Space.Pointer(first + ldrDllBase)
+		if err == nil && base <= k.Source.LoadedModules && k.Source.LoadedModules-base < maxKernelImage && k.isImage(base) {
 			k.Base = base
 			return
 		}
@@ -342,7 +344,6 @@ func (k *Kernel) loadSession(ctx context.Context) {
 		if err != nil || err2 != nil || session == 0 || dtb&^0xfff == 0 {
 			continue
 		}
-		const kernelHalf = mem.VA(0xffff800000000000)
 		k.Space.AddOverlay(kernelHalf, 1<<47, k.Space.WithRoot(mem.PA(dtb)))
 		return
 	}

@@ -293,7 +293,10 @@ func (e loaderEntry) bytes() int {
 	return int(max(e.exception, e.exceptionSize, e.base, e.entry, e.size, e.sum)) + 8
 }
 
-const maxModuleSize = 1 << 31
+const (
+	maxModuleSize = 1 << 31
+	kernelHalf    = mem.VA(0xffff800000000000) // of the address space
+)
 
 // loadModules fills k.Modules from PsLoadedModuleList or from the list of a
 // triage dump.
@@ -328,6 +331,23 @@ func (k *Kernel) loadModules(ctx context.Context) {
 			k.warn("module list: entry at %#x: %v", uint64(at), err)
 		}
 	}
+	k.addKernel()
+}
+
+// addKernel adds the kernel where no entry of the list could be read: its image
+// was found another way, and most of what a dump shows refers to it.
+func (k *Kernel) addKernel() {
+	if len(k.Modules.All) > 0 || k.Base == 0 {
+		return
+	}
+	if k.Modules.Err == nil {
+		k.Modules.Err = errors.New("no entry of the list is of a known form; the symbols of this kernel tell its form")
+	}
+	m := &Module{k: k, Base: k.Base, Image: k.ID.Name, Path: k.ID.Name, Size: uint64(k.ID.Size)}
+	if h, err := m.Header(); err == nil {
+		m.Size, m.CheckSum, m.Entry = uint64(h.Size), h.CheckSum, k.Base+mem.VA(h.EntryPoint)
+	}
+	k.Modules.add(k.named(m))
 }
 
 // notInNames are the characters that kd turns into underscores in the names of
@@ -363,7 +383,7 @@ func (k *Kernel) readLoaderEntry(e loaderEntry, at mem.VA) (*Module, error) {
 		Entry: mem.VA(le.Uint64(b[e.entry:])), CheckSum: le.Uint32(b[e.sum:]), Loader: at,
 		ExceptionTable: mem.VA(le.Uint64(b[e.exception:])), ExceptionSize: le.Uint32(b[e.exceptionSize:]),
 	}
-	if m.Base == 0 || m.Size > maxModuleSize {
+	if m.Base < kernelHalf || m.Base%mem.PageSize != 0 || m.Size > maxModuleSize {
 		return nil, fmt.Errorf("image base %#x, size %#x: no module", uint64(m.Base), m.Size)
 	}
 	m.Path, err = k.UnicodeString(at+mem.VA(e.path), 1024)

@@ -112,7 +112,7 @@ func (m *machine) writeStack(t *thread) {
 	}
 	for i, s := range segments {
 		m.fail(m.kernel.mapRange(s.limit, uint64(s.base-s.limit), flagsData))
-		c := m.object("_KERNEL_STACK_CONTROL", s.init)
+		c := m.object(m.controlType(), s.init)
 		current := t.sp
 		if i > 0 {
 			current = m.switched(t, s)

@@ -94,7 +94,7 @@ var kernelVariables = []variable{
 
 // declareVariables gives every variable its place in the kernel's .data.
 func (m *machine) declareVariables() {
-	for _, v := range kernelVariables {
+	for _, v := range m.variables() {
 		size, align := v.size, min(v.size, 16)
 		if v.typ != "" {
 			size, align = uint32(m.size(v.typ)), 0x40
@@ -115,7 +115,7 @@ func (m *machine) global(name string) mem.VA {
 // setGlobal writes a variable of 4 or 8 bytes.
 func (m *machine) setGlobal(name string, v uint64) {
 	at := m.global(name)
-	for _, known := range kernelVariables {
+	for _, known := range m.variables() {
 		if known.name != name {
 			continue
 		}

@@ -65,6 +65,9 @@ func (m *machine) writeDebugData() {
 		m.put64(at+f.off, uint64(m.global(f.name)))
 	}
 	for _, f := range debugOffsets {
+		if f.path != "" && m.layout.lenient && !m.layout.has(f.typ, f.path) {
+			continue // zero: this build has none
+		}
 		v := uint32(m.size(f.typ))
 		if f.path != "" {
 			v = uint32(m.offset(f.typ, f.path))
@@ -169,6 +172,7 @@ func (m *machine) writeImages() error {
 // finish writes what sums up the rest.
 func (m *machine) finish() error {
 	m.writeDebugData()
+	m.encodeDebugData()
 	m.writeShared()
 	m.writeVariables()
 	m.trackers()

@@ -21,6 +21,8 @@ type place struct {
 type layouts struct {
 	store types.Store
 	seen  map[string]place
+	// lenient: the layout is not the profile's, and what it lacks is left out.
+	lenient bool
 }
 
 func newLayouts(s types.Store) *layouts { return &layouts{store: s, seen: map[string]place{}} }
@@ -92,7 +94,9 @@ func (m *machine) object(typ string, at mem.VA) object { return object{m, typ, a
 func (m *machine) size(typ string) uint64 {
 	t, err := m.layout.store.Type(typ)
 	if err != nil {
-		m.fail(err)
+		if !m.layout.forgives(err) {
+			m.fail(err)
+		}
 		return 0
 	}
 	return uint64(t.Size)
@@ -112,7 +116,9 @@ func (o object) field(path string) mem.VA { return o.at + o.m.offset(o.typ, path
 func (o object) put(path string, v uint64) {
 	p, err := o.m.layout.place(o.typ, path)
 	if err != nil {
-		o.m.fail(err)
+		if !o.m.layout.forgives(err) {
+			o.m.fail(err)
+		}
 		return
 	}
 	size := p.size
@@ -163,6 +169,9 @@ func (o object) chars(path, s string) {
 
 // list makes a field an empty list head and gives its address.
 func (o object) list(path string) mem.VA {
+	if _, err := o.m.layout.place(o.typ, path); o.m.layout.forgives(err) {
+		return 0
+	}
 	at := o.field(path)
 	o.m.listInit(at)
 	return at

@@ -51,6 +51,8 @@ var profiles = []*profile{{
 // machine is the simulated machine while it is built.
 type machine struct {
 	spec    *scenario
+	variant *Variant
+	vars    []variable // the kernel's, see variables
 	prof    *profile
 	layout  *layouts
 	phys    *physical
@@ -86,8 +88,8 @@ type machine struct {
 
 // build makes the machine: first names and stacks, from which the images
 // follow, then everything that lies in memory.
-func build(s *scenario) (*machine, error) {
-	m := &machine{spec: s, byName: map[string]*image{}, names: map[string]any{}, types: map[string]mem.VA{}, drivers: map[*image]mem.VA{}, sessions: map[uint64]mem.VA{}}
+func build(s *scenario, v *Variant) (*machine, error) {
+	m := &machine{spec: s, variant: v, byName: map[string]*image{}, names: map[string]any{}, types: map[string]mem.VA{}, drivers: map[*image]mem.VA{}, sessions: map[uint64]mem.VA{}}
 	for _, step := range []func() error{
 		m.choose, m.plan, m.planImages,
 		m.memoryMap, m.placeObjects,
@@ -121,6 +123,7 @@ func (m *machine) choose() error {
 	}
 	m.prof = profiles[i]
 	m.layout = newLayouts(types.Embedded(m.prof.build)[0].As(types.MatchSynthetic))
+	m.useVariant()
 	m.phys = newPhysical()
 	m.kernel = newSpace(m.phys, rootFrame, m.prof.selfIndex)
 	m.details = m.exceptionFrame()

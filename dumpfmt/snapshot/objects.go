@@ -229,7 +229,8 @@ func (m *machine) writeHandleTable(e object, p *process) {
 	entries := m.paged.allocBig(tagOf("Obtb"), pageSize, true)
 	h := m.object("_HANDLE_TABLE", at)
 	count := p.spec.Handles.or(40 + uint64(hashOf(p.image))%300)
-	h.puts("TableCode", entries, "QuotaProcess", p.at, "UniqueProcessId", p.pid, "HandleCount", count, "NextHandleNeedingPool", 0x400)
+	h.puts("TableCode", entries, "QuotaProcess", p.at, "UniqueProcessId", p.pid, "NextHandleNeedingPool", 0x400)
+	m.handleCount(at, count)
 	h.list("HandleTableList")
 	e.put("ObjectTable", uint64(at))
 }

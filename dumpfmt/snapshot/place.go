@@ -47,7 +47,7 @@ func (m *machine) placeObjects() error {
 		m.pagedDescriptors[i] = m.nonpaged.alloc(tagOf("Pool"), m.size("_POOL_DESCRIPTOR"))
 	}
 	for _, img := range m.images {
-		img.ldr = m.nonpaged.alloc(tagOf("MmLd"), loaderEntrySize)
+		img.ldr = m.nonpaged.alloc(tagOf("MmLd"), max(loaderEntrySize, m.size("_KLDR_DATA_TABLE_ENTRY")))
 	}
 	m.placeSpaces()
 	m.poolTags()

@@ -229,7 +229,7 @@ func (p *pool) closePage(at mem.VA, page *poolPage, descriptor object) {
 		h.put("BlockSize", size/poolUnit)
 		h.put("PoolType", uint64(kind))
 		h.put("PoolTag", uint64(tag))
-		if kind == freePoolID && size > poolUnit {
+		if kind == freePoolID && size > poolUnit && (!p.m.layout.lenient || p.m.layout.has(descriptor.typ, "ListHeads")) {
 			// The links of free blocks of one size form a list.
 			p.m.listAdd(descriptor.field(fmt.Sprintf("ListHeads[%d]", size/poolUnit-1)), next+poolUnit)
 		}

@@ -59,6 +59,8 @@ type Options struct {
 	// behind the pages in use it is filled with zeros. 0: only those pages. Of a
 	// kernel dump it must be 0.
 	Size uint64
+	// Variant makes another machine of the scenario; nil: the build's own.
+	Variant *Variant
 }
 
 // maxSize bounds Options.Size.
@@ -89,7 +91,7 @@ func Build(scenario []byte, opts Options) (*Image, error) {
 	case opts.Size != 0 && format == Kernel:
 		return nil, errors.New("a kernel dump has no size of its own: it holds the pages in use")
 	}
-	m, err := build(spec)
+	m, err := build(spec, opts.Variant)
 	if err != nil {
 		return nil, err
 	}

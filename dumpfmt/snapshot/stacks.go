@@ -275,7 +275,7 @@ const (
 
 // initial gives InitialStack for a stack's base.
 func (m *machine) initial(base mem.VA) mem.VA {
-	return base - fxSaveSize - mem.VA(m.size("_KERNEL_STACK_CONTROL"))
+	return base - fxSaveSize - mem.VA(m.size(m.controlType()))
 }
 
 func (m *machine) segment(base, limit number) (*segment, error) {

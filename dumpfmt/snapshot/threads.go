@@ -166,6 +166,9 @@ func (m *machine) writeWait(e object, t *thread) {
 	for i := range heads {
 		blocks = append(blocks, i)
 	}
+	if m.layout.lenient { // from 9600 on blocks are counted, without the timer's
+		e.put("Tcb.WaitBlockCount", uint64(len(heads)))
+	}
 	if w.timeout != 0 {
 		// The thread's own timer ends the wait; its block closes the circle.
 		blocks = append(blocks, timerBlock)

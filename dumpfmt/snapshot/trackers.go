@@ -153,6 +153,9 @@ func (m *machine) poolDescriptor(at mem.VA, paged bool) object {
 	if paged {
 		d.put("PoolType", 1)
 	}
+	if m.layout.lenient && !m.layout.has("_POOL_DESCRIPTOR", "ListHeads") {
+		return d // pools of segment heaps
+	}
 	for i := range pageSize / poolUnit {
 		m.listInit(d.field(fmt.Sprintf("ListHeads[%d]", i)))
 	}
