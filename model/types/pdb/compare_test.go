@@ -24,7 +24,7 @@ var sharedFiles = []string{
 }
 
 // ownFiles are the project's own, below testdata/pdb.
-var ownFiles = []string{}
+var ownFiles = []string{"driver.pdb"}
 
 func openFile(t testing.TB, path string) *pdb.File {
 	t.Helper()
@@ -217,4 +217,3 @@ func compareLines(t *testing.T, f *pdb.File, pieces map[[2]uint32][]oracleLine) 
 		}
 	}
 }
-

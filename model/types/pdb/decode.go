@@ -206,8 +206,7 @@ func typeName(ti uint32, u *udt) string {
 	if !anonymous(u.name) {
 		return string(u.name)
 	}
-	scope := u.name[:bytes.LastIndexByte(u.name, ':')+1]
-	return fmt.Sprintf("%s%s%x", scope, unnamedPrefix, ti)
+	return fmt.Sprintf("%s%x", unnamedPrefix, ti)
 }
 
 // definition gives the definition that a record is or refers to; the record
@@ -283,10 +282,23 @@ func (d *decoder) enum(n *node, u *udt, depth int) error {
 	n.Consts = map[string]int64{}
 	return d.items(u.fields, func(it fieldItem) error {
 		if it.leaf == lfEnumerate {
-			n.Consts[string(it.name)] = int64(it.value)
+			n.Consts[string(it.name)] = constant(it.value, under)
 		}
 		return nil
 	})
+}
+
+// constant gives the value that an enumeration's constant has in its type: of -1
+// in an int, some compilers write 0xffffffff.
+func constant(v uint64, under *types.Type) int64 {
+	if under.Size == 0 || under.Size >= 8 {
+		return int64(v)
+	}
+	unused := 64 - 8*under.Size
+	if under.Kind == types.KindSigned {
+		return int64(v<<unused) >> unused
+	}
+	return int64(v << unused >> unused)
 }
 
 // members reads the members of a structure or union.

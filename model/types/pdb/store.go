@@ -47,8 +47,8 @@ func (f *File) typeIndex(name string) (uint32, bool) {
 		}
 		return leaf != lfEnum
 	}
-	if i := strings.LastIndex(name, unnamedPrefix); i >= 0 {
-		ti, err := strconv.ParseUint(name[i+len(unnamedPrefix):], 16, 32)
+	if number, ok := strings.CutPrefix(name, unnamedPrefix); ok {
+		ti, err := strconv.ParseUint(number, 16, 32)
 		if err == nil && check(uint32(ti)) {
 			return uint32(ti), true
 		}
