@@ -73,6 +73,9 @@ func parseUf(ctx context.Context, e cmd.Evaluator, text string) (opt ufOptions, 
 	return opt, at, err
 }
 
+// noCode is kd's answer where not even the first instruction can be read.
+const noCode = "No code found, aborting"
+
 func runFunction(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
 	r, err := newReader(ctx, s)
 	if err != nil {
@@ -88,7 +91,7 @@ func runFunction(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Si
 		return err
 	}
 	if len(f.insts) == 0 {
-		return fmt.Errorf("No code found, aborting\n%w", f.missing)
+		return fmt.Errorf("%s\n%w", noCode, f.missing)
 	}
 	if f.incomplete() {
 		if err := out.Emit(report.Text("Flow analysis was incomplete, some code may be missing\n")); err != nil {
