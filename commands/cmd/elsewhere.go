@@ -9,21 +9,18 @@ import (
 // same here, or why nothing does. It is asked only for names that no command
 // has; names are in lower case.
 var elsewhere = []struct{ hint, names string }{
-	{"!thread shows the stack of the current thread, !thread ADDRESS that of another",
-		"k kb kc kd kf kl kn kp kv kvn !uniqstack !findstack"},
-	{"!process 0 7 shows all threads with their stacks", "!stacks !for_each_thread !for_each_process"},
+	{"k shows the stack of the current thread, !thread ADDRESS that of another", "!uniqstack !findstack"},
+	{"!process 0 7 shows all threads with their stacks", "!stacks"},
 	{"~N chooses a processor, !thread shows what runs on it", "!running !ready !pcr !prcb !cpuinfo"},
-	{"!thread and !process take the address of what to show", ".thread .process .cxr .trap .frame .ecxr .context"},
+	{".cxr ADDRESS shows and takes the registers of a saved context", ".ecxr"},
 	{".bugcheck shows why the machine stopped, !thread the stack that led there", "!analyze"},
 	{"!poolused shows what the pools hold, by tag", "!vm !memusage !poolval"},
 	{"symbols are chosen when gokd starts (-y FOLDER), and loaded when needed",
 		".reload .sympath .sympath+ .symfix .symfix+ .symopt !sym !symsrv ld"},
 	{"images are found in the folders of -i when gokd starts", ".exepath .exepath+"},
 	{"lm lists the drivers; lm t n has their time stamps", "!drivers !dlls"},
-	{"? NAME shows the address of a symbol", "x ln"},
-	{"? poi(ADDRESS) reads a pointer; dwo, wo and by read less",
-		"d da db dc dd dds dp dps dq dqs du dw !db !dc !dd !dq !dp !du"},
 	{"gokd FILE opens a dump; a session has one", ".opendump .restart"},
+	{".printf prints formatted values, .echo a text; .foreach, .for and .while run commands again", ".outmask .pcmd dx .scriptload .scriptrun"},
 	{"a dump is a machine that stands still: nothing in it runs, and gokd changes nothing",
 		"g gc gh gn gu p pa pc pct pt t ta tb tc tct tt wt bp bu bm ba bl bc bd be sx sxe sxd sxi sxn " +
 			"eb ed eq ew ea eu eza ezu f m .crash .reboot .kill .writemem"},

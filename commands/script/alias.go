@@ -145,7 +145,8 @@ func unquote(text string) string {
 var deleteAlias = &cmd.Command{
 	Name: "ad", Case: true, Group: cmd.GroupScript,
 	Summary: "delete aliases",
-	Help:    `Deletes the alias of a name, or with * all of them. /q says nothing where there is none.`,
+	Help: `Deletes the alias of a name, or with * all of them. /q says nothing where there is
+none.`,
 	Example: "as x 1\nad x\nad /q x\nad *",
 	SeeAlso: []string{"as", "al"},
 	Args:    []cmd.Arg{{Name: "name", Kind: cmd.KindRest, Doc: "[/q] name, or *"}},
@@ -170,7 +171,8 @@ var deleteAlias = &cmd.Command{
 var listAliases = &cmd.Command{
 	Name: "al", Case: true, Group: cmd.GroupScript,
 	Summary: "list the aliases",
-	Help:    `Lists the aliases that as and aS set, by name. Those named $u0 to $u9 are not among them.`,
+	Help: `Lists the aliases that as and aS set, by name. Those named $u0 to $u9 are not
+among them.`,
 	Example: "as short nt!KeBugCheckEx\nal",
 	SeeAlso: []string{"as", "ad"},
 	Run: func(_ context.Context, s *cmd.Session, _ cmd.Args, out report.Sink) error {
