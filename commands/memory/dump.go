@@ -77,7 +77,7 @@ func dumpCommand(f *format) *cmd.Command {
 		Summary: f.summary,
 		Args:    restArg("range", dumpRange, true),
 		Needs:   cmd.NeedTarget,
-		Help: fmt.Sprintf("Shows %d values where no length is given. See d for ranges and question marks.%s",
+		Help: fmt.Sprintf("Shows %d values unless told otherwise; see d for ranges and question marks.%s",
 			f.count, moreHelp[f.kind]),
 		Example: example,
 		SeeAlso: []string{"d"},

@@ -27,9 +27,9 @@ func physicalCommand(f *format) *cmd.Command {
 		Summary: f.summary,
 		Args:    restArg("range", physicalRange, true),
 		Needs:   cmd.NeedTarget,
-		Help: `Takes physical addresses, as !pte and !vtop give them, and shows them in a layout
-of its own; ` + f.name[1:] + ` /p shows the same in that of ` + f.name[1:] + `. [c], [uc] and [wc] before the address are
-taken and mean nothing in a dump. It ends at the first page that is not there.`,
+		Help: `Takes physical addresses, as !pte and !vtop give them, and shows what is there in a
+layout of its own; ` + f.name[1:] + ` /p shows the same in that of ` + f.name[1:] + `. It ends at the first page that
+is not there. [c], [uc] and [wc] before the address mean nothing in a dump.`,
 		Example: f.name + " 187000 L8",
 		SeeAlso: []string{f.name[1:], "!vtop", "!pte"},
 		Run: func(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
@@ -44,7 +44,8 @@ var physicalAgain = &cmd.Command{
 	Summary: "show physical memory in the last format that was used",
 	Args:    restArg("range", physicalRange, true),
 	Needs:   cmd.NeedTarget,
-	Help:    `Shows physical memory as the last of !da, !db, !dc, !dd, !dp, !dq, !du and !dw did, at first as !db.`,
+	Help: `Shows physical memory as the last of !da, !db, !dc, !dd, !dp, !dq, !du and !dw did,
+at first as !db.`,
 	Example: "!dq 187000 L2\n!d",
 	SeeAlso: []string{"!db", "d"},
 	Run: func(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {

@@ -87,6 +87,10 @@ func (c *scanner) visit(l mem.Leaf) bool {
 	switch {
 	case l.Err != nil && l.Size > largestTry:
 		c.holes++
+	case l.Err != nil && l.Entry == 0: // its table is lost
+		missing := c.missing
+		c.err = c.pages(l)
+		c.missing, c.holes = missing, c.holes+1
 	case l.Err != nil:
 		c.err = c.pages(l)
 	case c.guard != nil:
@@ -249,80 +253,4 @@ func (c *scanner) find(at uint64, b []byte, limit int) error {
 		i++
 	}
 	return nil
-}
-
-// stringRun is a string that is being read.
-type stringRun struct {
-	at    uint64
-	chars []byte
-	half  bool // -su: the low byte of a character was read
-	low   byte
-	shown bool // its beginning was shown: it is longer than what is kept
-}
-
-// maxRun is how much of a string is kept; a longer one is shown in parts.
-const maxRun = 4096
-
-// strings finds runs of printable characters.
-func (c *scanner) strings(at uint64, b []byte) error {
-	r := &c.run
-	if at != c.next {
-		if err := c.flush(); err != nil {
-			return err
-		}
-		r.half = false
-	}
-	c.next = at + uint64(len(b))
-	for i, x := range b {
-		if c.q.unit == 2 && !r.half {
-			// Characters start at even distances from the range's start.
-			if (at+uint64(i)-c.q.start)&1 == 0 {
-				r.half, r.low = true, x
-			}
-			continue
-		}
-		char, good, width := x, x >= 0x20 && x <= 0x7e, uint64(1)
-		if c.q.unit == 2 {
-			char, good, width = r.low, x == 0 && r.low >= 0x20 && r.low <= 0x7e, 2
-			r.half = false
-		}
-		if !good {
-			if len(r.chars) > 0 || r.shown {
-				if err := c.flush(); err != nil {
-					return err
-				}
-			}
-			continue
-		}
-		if len(r.chars) == 0 {
-			r.at = at + uint64(i) + 1 - width
-		}
-		if r.chars = append(r.chars, char); len(r.chars) == maxRun {
-			if err := c.show(); err != nil {
-				return err
-			}
-			r.shown = true
-		}
-	}
-	return nil
-}
-
-// flush ends the string that is being read.
-func (c *scanner) flush() error {
-	r := &c.run
-	defer func() { r.chars, r.shown = r.chars[:0], false }()
-	if len(r.chars) > 0 && (r.shown || len(r.chars) >= c.q.minimum) {
-		return c.show()
-	}
-	return nil
-}
-
-func (c *scanner) show() error {
-	r := &c.run
-	if c.ctx.Err() != nil {
-		return c.ctx.Err()
-	}
-	err := c.text(r.at, r.chars)
-	r.chars = r.chars[:0]
-	return err
 }

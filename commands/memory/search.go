@@ -6,7 +6,6 @@ import (
 
 	"gokd/commands/cmd"
 	"gokd/commands/report"
-	"gokd/model/mem"
 )
 
 var searchCommand = &cmd.Command{
@@ -204,6 +203,3 @@ func (h *hunt) text(at uint64, chars []byte) error {
 	}
 	return h.out.Emit(t.record(request{columns: h.q.show.columns}, h.src))
 }
-
-// pagesOf counts the pages of a piece.
-func pagesOf(size uint64) uint64 { return (size + mem.PageSize - 1) / mem.PageSize }
