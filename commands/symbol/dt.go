@@ -36,8 +36,7 @@ symbols are loaded. Unsigned numbers are hexadecimal, signed ones decimal with
 0n. ?? and ???? stand for what is not in the dump, which the last line names.
 
 Types of nt come from its symbol table. Where there is none, the layout in gokd
-knows only the structures and members that gokd itself uses; a line below the
-answer says so. Types of other modules need their own symbols. Tables of
+knows only the structures that gokd itself uses; a line below the answer says so. Types of other modules need their own symbols. Tables of
 Volatility 3 do not tell what a function returns, nor the order of members at one
 offset.`
 
@@ -362,9 +361,9 @@ func note(out report.Sink, store types.Store) error {
 	o := store.Origin()
 	switch {
 	case o.Match == types.MatchNearest:
-		return out.Emit(report.Notef("%s, the nearest one: it has only what gokd uses and what no known update of that build moved", o.Source))
+		return out.Emit(report.Notef("%s, the nearest one: it has the structures that gokd uses, and of them the members that no known update moved", o.Source))
 	case strings.HasPrefix(o.Source, "embedded layout"):
-		return out.Emit(report.Notef("%s: it has only the members that gokd uses", o.Source))
+		return out.Emit(report.Notef("%s: it has the structures that gokd uses, not all of the kernel's", o.Source))
 	case o.Match != types.MatchExact && o.Match != types.MatchSynthetic:
 		return out.Emit(report.Notef("%s: it has only what the debugger data block tells", o.Source))
 	}
@@ -450,7 +449,7 @@ func (e *dtEmitter) similar() string {
 		text += "; it has " + strings.Join(near, ", ")
 	}
 	if o := e.ty.store; o != nil && strings.HasPrefix(o.Origin().Source, "embedded layout") {
-		text += "; the embedded layout has only the members that gokd uses, the symbols of the module have all"
+		text += "; the embedded layout may lack members that the module's symbols have"
 	}
 	return text
 }
