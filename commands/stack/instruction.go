@@ -54,7 +54,8 @@ func (i *instruction) write(p *report.Printer) {
 }
 
 // instructionAt lets u spell the instruction at an address. Without u there is
-// no text.
+// no text. u runs in a session of its own, so that it goes on where the user's
+// last one ended, and shows bytes whatever .asm says.
 func instructionAt(ctx context.Context, s *cmd.Session, at mem.VA) instruction {
 	i := instruction{at: at}
 	var b [1]byte
@@ -62,15 +63,17 @@ func instructionAt(ctx context.Context, s *cmd.Session, at mem.VA) instruction {
 		i.missing = true
 		return i
 	}
-	if s.Commands == nil {
+	if s.Commands == nil || s.Out == nil {
 		return i
 	}
 	if _, _, ok := s.Commands.Find("u"); !ok {
 		return i
 	}
-	failed := s.Failed
-	text, err := s.Capture(ctx, fmt.Sprintf("u 0x%x L1", uint64(at)))
-	s.Failed = failed
+	own := &cmd.Session{
+		Kernel: s.Kernel, Commands: s.Commands, Eval: s.Eval, Symbols: s.Symbols, Images: s.Images,
+		CPU: s.CPU, Scope: s.Scope, Out: s.Out,
+	}
+	text, err := own.Capture(ctx, fmt.Sprintf("u 0x%x L1", uint64(at)))
 	if err == nil {
 		i.read(text)
 	}

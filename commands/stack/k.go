@@ -49,7 +49,7 @@ func runTrace(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink)
 	if err != nil {
 		return cmd.Misuse(err)
 	}
-	w := unwind.Options{MaxFrames: o.count, NoArgs: !o.args && !o.verbose}
+	w := unwind.Options{MaxFrames: o.count}
 	if w.MaxFrames == 0 {
 		w.MaxFrames = depth(s)
 	}

@@ -178,7 +178,7 @@ func (o operand) selector(v *view) string {
 			name = "ss"
 		}
 	}
-	if v.noSegments {
+	if v.noSegments || v.noFlags {
 		return name + ":"
 	}
 	r := &v.regs

@@ -25,7 +25,7 @@ var processContext = &cmd.Command{
 tables, and @$proc is its address. The implicit thread and its registers stay. /P is the
 same as /p. A kernel dump holds hardly any pages of user mode, and a small one no page
 tables at all.`,
-	Example: ".process\n.process fffffa8011465680\n.process 0",
+	Example: ".process\n.process fffffa800cd6a5f0\n.process 0",
 	SeeAlso: []string{".thread", ".context", "!process"},
 	Run:     runProcessContext,
 }

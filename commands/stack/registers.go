@@ -113,24 +113,33 @@ func x64(v *view) *registerSet {
 		}
 		r.list = append(r.list, n)
 	}
+	// Segment registers of 0 alone are those of a frame that was found by a scan.
+	lost := v.noFlags || v.noSegments || v.marks && c.DS|c.ES|c.FS|c.GS == 0
 	for _, g := range []struct {
 		name  string
 		value uint16
 		lost  bool
-	}{
-		{"cs", c.CS, v.noFlags}, {"ss", c.SS, v.noFlags},
-		{"ds", c.DS, v.noFlags || v.noSegments}, {"es", c.ES, v.noFlags || v.noSegments},
-		{"fs", c.FS, v.noFlags || v.noSegments}, {"gs", c.GS, v.noFlags || v.noSegments},
-	} {
-		r.special = append(r.special, register{name: g.name, value: uint64(g.value), digits: 4, lost: g.lost})
+	}{{"cs", c.CS, v.noFlags}, {"ss", c.SS, v.noFlags}, {"ds", c.DS, lost}, {"es", c.ES, lost}, {"fs", c.FS, lost}, {"gs", c.GS, lost}} {
+		r.special = append(r.special, register{name: g.name, value: uint64(g.value), digits: 4, lost: g.lost, marked: v.marks})
 	}
-	r.special = append(r.special, register{name: "efl", value: uint64(c.EFlags), digits: 8, lost: v.noFlags})
-	r.flags = fmt.Sprintf("iopl=%x         %s\n", c.EFlags>>12&3, flagWords(c.EFlags))
+	r.special = append(r.special, register{name: "efl", value: uint64(c.EFlags), digits: 8, lost: v.noFlags, marked: v.marks})
+	r.flags = flagLine(c.EFlags, v.noFlags && v.marks)
 	if !v.noSegments {
-		r.flags += fmt.Sprintf("cs=%04x  ss=%04x  ds=%04x  es=%04x  fs=%04x  gs=%04x             efl=%08x\n",
-			c.CS, c.SS, c.DS, c.ES, c.FS, c.GS, c.EFlags)
+		for _, g := range r.special[:6] {
+			r.flags += g.String() + "  "
+		}
+		r.flags += "           " + r.special[6].String() + "\n"
 	}
 	return r
+}
+
+// flagLine spells the flags on a line of their own; question marks where they
+// are not known.
+func flagLine(f uint32, unknown bool) string {
+	if unknown {
+		return "iopl=?         ?? ?? ?? ?? ?? ?? ?? ??\n"
+	}
+	return fmt.Sprintf("iopl=%x         %s\n", f>>12&3, flagWords(f))
 }
 
 // flagNames are the flags that r shows as words, and their words.
