@@ -46,11 +46,8 @@ zero; else the block of the first .elsif whose condition holds, else that of
 	func(raw string) int { _, end, _ := readIf(raw); return end }, runIf)
 
 func runIf(ctx context.Context, s *cmd.Session, raw string) error {
-	list, end, err := readIf(raw)
+	list, _, err := readIf(raw)
 	if err != nil {
-		return err
-	}
-	if err := nothingBehind(raw, end); err != nil {
 		return err
 	}
 	for _, b := range list {
@@ -64,14 +61,6 @@ func runIf(ctx context.Context, s *cmd.Session, raw string) error {
 			}
 		}
 		return s.RunBlock(ctx, raw, b.body.from, b.body.to)
-	}
-	return nil
-}
-
-// nothingBehind refuses text after a whole control flow token.
-func nothingBehind(raw string, end int) error {
-	if end = skip(raw, end, blanks+";"); end < len(raw) {
-		return syntax(raw, end, "a semicolon is expected before the next command")
 	}
 	return nil
 }
@@ -142,9 +131,6 @@ func runFor(ctx context.Context, s *cmd.Session, raw string) error {
 	if err != nil {
 		return err
 	}
-	if err := nothingBehind(raw, f.end); err != nil {
-		return err
-	}
 	if err := s.RunCommands(ctx, raw, f.init.from, f.init.to); err != nil {
 		return err
 	}
@@ -180,11 +166,8 @@ is zero, .break leaves the loop, or Ctrl-C is pressed.
 	func(raw string) int { _, _, end, _ := readWhile(raw); return end }, runWhile)
 
 func runWhile(ctx context.Context, s *cmd.Session, raw string) error {
-	cond, body, end, err := readWhile(raw)
+	cond, body, _, err := readWhile(raw)
 	if err != nil {
-		return err
-	}
-	if err := nothingBehind(raw, end); err != nil {
 		return err
 	}
 	for {
@@ -225,11 +208,8 @@ is not zero: once at least. There is no word between the two.
 	func(raw string) int { _, _, end, _ := readDo(raw); return end }, runDo)
 
 func runDo(ctx context.Context, s *cmd.Session, raw string) error {
-	body, cond, end, err := readDo(raw)
+	body, cond, _, err := readDo(raw)
 	if err != nil {
-		return err
-	}
-	if err := nothingBehind(raw, end); err != nil {
 		return err
 	}
 	for {
@@ -253,11 +233,8 @@ their new value in it, which is what it is for.
 `+blockNote,
 	"aS /x sum 2 + 3; .block { .echo the sum is ${sum} }",
 	blockOnly(".block"), func(ctx context.Context, s *cmd.Session, raw string) error {
-		body, end, err := braces(raw, 0, ".block")
+		body, _, err := braces(raw, 0, ".block")
 		if err != nil {
-			return err
-		}
-		if err := nothingBehind(raw, end); err != nil {
 			return err
 		}
 		return s.RunBlock(ctx, raw, body.from, body.to)
@@ -270,11 +247,8 @@ and is forgotten: the script goes on behind the block. .leave ends the block, to
 `+blockNote,
 	".catch { lm m nt; .time }",
 	blockOnly(".catch"), func(ctx context.Context, s *cmd.Session, raw string) error {
-		body, end, err := braces(raw, 0, ".catch")
+		body, _, err := braces(raw, 0, ".catch")
 		if err != nil {
-			return err
-		}
-		if err := nothingBehind(raw, end); err != nil {
 			return err
 		}
 		return s.Catch(ctx, raw[:body.to], body.from)

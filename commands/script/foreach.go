@@ -133,9 +133,6 @@ func runForeach(ctx context.Context, s *cmd.Session, raw string) error {
 	if err != nil {
 		return err
 	}
-	if err := nothingBehind(raw, f.end); err != nil {
-		return err
-	}
 	first, err := count(ctx, s, f.first)
 	if err != nil {
 		return err
