@@ -259,6 +259,11 @@ func notFound(m *model.Module, name string, why error) error {
 		return why
 	}
 	err := &unknownName{module: m.Name, name: name}
+	var missing *types.NotFoundError
+	if why != nil && !errors.As(why, &missing) {
+		err.why = why.Error() // it is there, and damaged
+		return err
+	}
 	id := m.ID()
 	origin, known := m.SymbolOrigin()
 	switch {

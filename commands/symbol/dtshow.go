@@ -142,6 +142,7 @@ type where struct {
 	at    uint64 // address; 0 where there is none
 	base  uint32 // offset from the structure that the path began in
 	level int
+	short bool // dots opened the structure: kd leaves out the names of types
 }
 
 // structure shows the members of a type that the selectors choose, or all, and
@@ -196,7 +197,7 @@ func choose(fields []fieldPath, f types.Field) (plain *fieldPath, below []fieldP
 // member shows one member.
 func (s *shower) member(f types.Field, w where, plain *fieldPath, below []fieldPath, deep int) error {
 	t := f.Type
-	in := where{path: join(w.path, f.Name), at: w.at + uint64(f.Offset), base: w.base + f.Offset, level: w.level}
+	in := where{path: join(w.path, f.Name), at: w.at + uint64(f.Offset), base: w.base + f.Offset, level: w.level, short: w.short}
 	shown, name := f.Offset, f.Name
 	if i := subscript(plain, below); i != noArray && t.Kind == types.KindArray && t.Elem != nil {
 		if i >= int(t.Count) {
@@ -224,7 +225,8 @@ func (s *shower) member(f types.Field, w where, plain *fieldPath, below []fieldP
 	elements := t.Kind == types.KindArray && t.Elem != nil && !character(t.Elem) && !wide(t.Elem) &&
 		(array != noArray || s.o.block) && t.Count > 0
 	// kd leaves out the type's name where it opens a member, except for -r.
-	short := elements || opens && (s.o.block || len(below) > 0 || plain != nil && plain.expand > 0)
+	in.short = in.short || len(below) > 0 || plain != nil && plain.expand > 0
+	short := elements || opens && (s.o.block || in.short)
 	if err := s.add(f, in, name, shown, short); err != nil {
 		return err
 	}
@@ -239,7 +241,7 @@ func (s *shower) member(f types.Field, w where, plain *fieldPath, below []fieldP
 		in.level++
 		return s.structure(inner, in, below, next)
 	}
-	to := where{path: in.path, level: in.level + 1}
+	to := where{path: in.path, level: in.level + 1, short: in.short}
 	if s.v.mem != nil {
 		at, err := s.v.raw(t, in.at)
 		if err != nil || at == 0 {

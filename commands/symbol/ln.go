@@ -60,19 +60,19 @@ func (r *nearest) WriteText(p *report.Printer) {
 		p.Printf("Browse module\nSet bu breakpoint\n\n")
 	}
 	if r.Before != nil {
-		p.Printf("(%s)   %s!%s", r.Before.Address.Tick(), r.Before.Module, r.Before.Name)
+		p.Printf("(%s)   %s!%s", r.Before.Address.Tick(), r.Before.Module, shownName(r.Before.Name))
 		if r.Before.Offset > 0 {
 			p.Printf("+%#x", r.Before.Offset)
 		}
 	}
 	if r.After != nil {
-		p.Printf("   |  (%s)   %s!%s", r.After.Address.Tick(), r.After.Module, r.After.Name)
+		p.Printf("   |  (%s)   %s!%s", r.After.Address.Tick(), r.After.Module, shownName(r.After.Name))
 	}
 	p.Printf("\n")
 	if len(r.Exact) > 0 {
 		p.Printf("Exact matches:\n")
 		for _, e := range r.Exact {
-			p.Printf("    %s!%s%s\n", e.Module, e.Name, e.tail(e.opt))
+			p.Printf("    %s!%s%s\n", e.Module, shownName(e.Name), e.tail(e.opt))
 		}
 	}
 }

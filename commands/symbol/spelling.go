@@ -32,6 +32,9 @@ func typeName(t *types.Type) string {
 func baseName(t *types.Type) string {
 	switch t.Kind {
 	case types.KindVoid:
+		if strings.HasPrefix(t.Name, "<") { // a type whose record is damaged, and why
+			return t.Name
+		}
 		return "Void"
 	case types.KindBool:
 		return "Bool"

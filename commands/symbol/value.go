@@ -307,7 +307,9 @@ func (v *valuer) pointer(t *types.Type, n uint64, level int) string {
 	case character(elem), wide(elem):
 		return text + "  " + v.pointed(elem, n)
 	case elem.Kind == types.KindStruct, elem.Kind == types.KindUnion:
+		quiet := v.mem.bad
 		special, _ := v.special(elem, n)
+		v.mem.bad = quiet // what a pointer leads to is no part of the structure
 		return text + " " + typeText(elem, v.verbose) + special
 	case elem.Kind == types.KindVoid:
 		return text + " Void"
@@ -317,7 +319,7 @@ func (v *valuer) pointer(t *types.Type, n uint64, level int) string {
 	quiet := v.mem.bad
 	to, _, err := v.value(elem, n, level+1)
 	if err != nil {
-		v.mem.bad = quiet // what a pointer leads to is no part of the structure
+		v.mem.bad = quiet
 		return text + "  -> ??"
 	}
 	return text + "  -> " + to

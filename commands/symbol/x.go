@@ -151,7 +151,7 @@ func (*symbolRecord) Type() string { return "symbol" }
 
 // WriteText writes the line of x.
 func (r *symbolRecord) WriteText(p *report.Printer) {
-	name := r.Module + "!" + r.Name
+	name := r.Module + "!" + shownName(r.Name)
 	if r.opt.quoted {
 		name = `@!"` + name + `"`
 	}
@@ -187,6 +187,15 @@ func (r *symbolRecord) WriteText(p *report.Printer) {
 		p.Printf("%s ", r.typeWord())
 	}
 	p.Printf("%s%s\n", name, r.tail(r.opt))
+}
+
+// shownName gives a name as kd prints it: the compiler's of a string constant
+// tells a reader nothing.
+func shownName(name string) string {
+	if strings.HasPrefix(name, "??_C@") {
+		return "`string'"
+	}
+	return name
 }
 
 // class gives the words of x /v: where the symbol comes from, and what it is.
