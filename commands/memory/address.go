@@ -33,7 +33,7 @@ descriptors, which are not read here. What a region contains is another question
 type region struct {
 	Address  *report.Addr   `json:"address"` // that was asked for; null in a list
 	Start    *report.Addr   `json:"start"`
-	End      *report.Addr   `json:"end"` // behind the last byte
+	End      *report.Addr   `json:"end"` // behind the last byte; at the top of the address space the last byte itself
 	Size     *report.Addr   `json:"size"`
 	Usage    string         `json:"usage"`
 	VAType   *string        `json:"va_type"` // of the memory manager, where it tells
@@ -99,7 +99,7 @@ func orNull(s string) *string {
 }
 
 func (a area) record() *region {
-	start, end, size := report.Addr(a.start), report.Addr(a.last+1), report.Addr(a.size())
+	start, end, size := report.Addr(a.start), report.Addr(max(a.last, a.last+1)), report.Addr(a.size())
 	r := &region{Start: &start, End: &end, Size: &size, Usage: a.usage, Detail: orNull(a.detail), Inferred: orNull(a.from)}
 	if a.module != nil {
 		r.Module, r.Path = &a.module.Image, &a.module.Path
@@ -120,7 +120,7 @@ func runAddress(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sin
 	}
 	list, err := numbers(ctx, s.Eval, in.Raw, 1)
 	if err != nil {
-		return cmd.Misuse(err)
+		return err
 	}
 	at := list[0]
 	asked := report.Addr(at)

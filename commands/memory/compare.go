@@ -2,8 +2,6 @@ package memory
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"gokd/commands/cmd"
 	"gokd/commands/report"
@@ -64,14 +62,14 @@ func (c *compared) WriteText(p *report.Printer) {
 func runCompare(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
 	r, rest, err := cmd.ParseRange(ctx, s.Eval, in.Raw, 1, 0)
 	if err != nil {
-		return cmd.Misuse(err)
+		return err
 	}
 	if !r.Given {
-		return cmd.Misuse(errors.New("a range is needed: ADDRESS L COUNT or ADDRESS END"))
+		return wrong("a range is needed: ADDRESS L COUNT or ADDRESS END")
 	}
 	other, err := numbers(ctx, s.Eval, rest, 1)
 	if err != nil {
-		return cmd.Misuse(fmt.Errorf("the second address: %w", err))
+		return err
 	}
 	src, sum := virtual(s), &compared{Bytes: r.Bytes}
 	var a, b [mem.PageSize]byte

@@ -3,7 +3,6 @@ package memory
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -248,7 +247,7 @@ func runStruct(ctx context.Context, s *cmd.Session, f *format, text string, out 
 		return err
 	}
 	if r.physical || r.given {
-		return cmd.Misuse(errors.New("one virtual address is wanted"))
+		return wrong("one virtual address is wanted")
 	}
 	src := virtual(s)
 	var b [16]byte

@@ -3,7 +3,6 @@ package memory
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -112,11 +111,11 @@ func parseDump(ctx context.Context, s *cmd.Session, f *format, text string) (r r
 	rng, rest, err := cmd.ParseRange(ctx, s.Eval, text, uint64(f.unit), def)
 	switch {
 	case err != nil:
-		return r, cmd.Misuse(err)
+		return r, err
 	case rest != "":
-		return r, cmd.Misuse(fmt.Errorf("unexpected %q after the range", rest))
+		return r, wrong("unexpected %q after the range", rest)
 	case f.kind == kindString && rng.Bytes/uint64(f.unit) > maxStringRange:
-		return r, cmd.Misuse(fmt.Errorf("a string of %#x characters: at most %#x are shown", rng.Bytes/uint64(f.unit), maxStringRange))
+		return r, wrong("a string of %#x characters: at most %#x are shown", rng.Bytes/uint64(f.unit), maxStringRange)
 	}
 	r.start, r.bytes, r.given = uint64(rng.Start), rng.Bytes, rng.Given
 	return r, nil
@@ -140,10 +139,10 @@ func (r *request) options(ctx context.Context, e cmd.Evaluator, text string) (re
 		case strings.HasPrefix(text, "/c"):
 			n, tail, err := e.EvalPrefix(ctx, text[2:])
 			if err != nil {
-				return "", cmd.Misuse(fmt.Errorf("/c: %w", err))
+				return "", wrong("/c: %w", err)
 			}
 			if n == 0 || n > maxColumns {
-				return "", cmd.Misuse(fmt.Errorf("/c: %d columns: want 1 to %d", n, maxColumns))
+				return "", wrong("/c: %d columns: want 1 to %d", n, maxColumns)
 			}
 			r.columns, text = int(n), tail
 		case strings.HasPrefix(text, "/p"):
@@ -153,11 +152,11 @@ func (r *request) options(ctx context.Context, e cmd.Evaluator, text string) (re
 				text = strings.TrimPrefix(text, cache)
 			}
 			if text != "" && text[0] != ' ' && text[0] != '\t' && text[0] != '/' {
-				return "", cmd.Misuse(fmt.Errorf("unknown option /p%s", text))
+				return "", wrong("unknown option /p%s", text)
 			}
 		case strings.HasPrefix(text, "/"):
 			word, _, _ := strings.Cut(text, " ")
-			return "", cmd.Misuse(fmt.Errorf("unknown option %s: want /c COLUMNS or /p", word))
+			return "", wrong("unknown option %s: want /c COLUMNS or /p", word)
 		default:
 			return text, nil
 		}
@@ -178,7 +177,7 @@ func nextStart(s *cmd.Session, physical bool) (uint64, error) {
 	}
 	regs, err := s.Registers()
 	if err != nil {
-		return 0, cmd.Misuse(errors.New("an address is needed: nothing was shown yet, and the instruction pointer is not known"))
+		return 0, wrong("an address is needed: nothing was shown yet, and the instruction pointer is not known")
 	}
 	return regs.RIP, nil
 }

@@ -3,8 +3,6 @@ package memory
 import (
 	"context"
 	"encoding/binary"
-	"errors"
-	"fmt"
 
 	"gokd/commands/cmd"
 	"gokd/commands/report"
@@ -39,7 +37,7 @@ count, is told.`,
 		Run: func(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
 			w, err := parseList(ctx, s.Eval, in.Raw)
 			if err != nil {
-				return cmd.Misuse(err)
+				return err
 			}
 			w.back = back
 			return w.run(ctx, s, out)
@@ -63,7 +61,7 @@ shown. BIAS is a mask of bits that are not part of the pointers.`,
 		Run: func(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
 			w, err := parseLink(ctx, s.Eval, in.Raw)
 			if err != nil {
-				return cmd.Misuse(err)
+				return err
 			}
 			w.back = back
 			return w.run(ctx, s, out)
@@ -91,7 +89,7 @@ func parseList(ctx context.Context, e cmd.Evaluator, text string) (walk, error) 
 		w.size = list[2]
 	}
 	if w.size == 0 || w.size > maxElement {
-		return w, fmt.Errorf("%#x pointers of each member: want 1 to %#x", w.size, maxElement)
+		return w, wrong("%#x pointers of each member: want 1 to %#x", w.size, maxElement)
 	}
 	return w, w.bounds(list)
 }
@@ -115,7 +113,7 @@ func (w *walk) bounds(list []uint64) error {
 		w.count = list[1]
 	}
 	if w.count == 0 || w.count > maxList {
-		return fmt.Errorf("%#x members: want 1 to %#x", w.count, maxList)
+		return wrong("%#x members: want 1 to %#x", w.count, maxList)
 	}
 	return nil
 }
@@ -125,19 +123,19 @@ func numbers(ctx context.Context, e cmd.Evaluator, text string, max int) ([]uint
 	var list []uint64
 	for text != "" {
 		if len(list) == max {
-			return nil, fmt.Errorf("unexpected %q", text)
+			return nil, wrong("unexpected %q", text)
 		}
 		v, rest, err := e.EvalPrefix(ctx, text)
 		if err != nil {
 			return nil, err
 		}
 		if len(rest) >= len(text) {
-			return nil, fmt.Errorf("unexpected %q", text)
+			return nil, wrong("unexpected %q", text)
 		}
 		list, text = append(list, v), rest
 	}
 	if len(list) == 0 {
-		return nil, errors.New("an address is missing")
+		return nil, wrong("an address is missing")
 	}
 	return list, nil
 }

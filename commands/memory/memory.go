@@ -119,6 +119,10 @@ func (r source) name(ctx context.Context, at uint64) string {
 	return r.kernel.NameOf(ctx, mem.VA(at)).String()
 }
 
+// wrong is the error of a command that was typed wrongly. What an expression
+// comes to is none: its error is shown as kd words it.
+func wrong(format string, args ...any) error { return cmd.Misuse(fmt.Errorf(format, args...)) }
+
 // digits spells a value of a number of bytes as kd does: lower-case hex digits,
 // a back-tick in the middle of eight bytes.
 func digits(v uint64, size int) string {

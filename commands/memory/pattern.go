@@ -3,8 +3,6 @@ package memory
 import (
 	"context"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"strings"
 	"unicode/utf16"
 
@@ -58,11 +56,11 @@ func parseSearch(ctx context.Context, e cmd.Evaluator, text string) (q query, er
 	t, ok := searchTypes[typ]
 	switch {
 	case typ == "v":
-		return q, errors.New("-v searches for the C++ objects of a program: a kernel has none")
+		return q, wrong("-v searches for the C++ objects of a program: a kernel has none")
 	case !ok:
-		return q, fmt.Errorf("-%s is no type of search: want b, w, d, q, a, u, sa or su", typ)
+		return q, wrong("-%s is no type of search: want b, w, d, q, a, u, sa or su", typ)
 	case q.save && q.saved:
-		return q, errors.New("the flags s and r can't be combined")
+		return q, wrong("the flags s and r can't be combined")
 	}
 	q.unit, q.show = t.unit, formatNamed(t.show)
 	if text, err = q.area(ctx, e, text); err != nil {
@@ -70,7 +68,7 @@ func parseSearch(ctx context.Context, e cmd.Evaluator, text string) (q query, er
 	}
 	if typ == "sa" || typ == "su" {
 		if text != "" {
-			return q, fmt.Errorf("unexpected %q: -%s takes no pattern", text, typ)
+			return q, wrong("unexpected %q: -%s takes no pattern", text, typ)
 		}
 		return q, nil
 	}
@@ -79,9 +77,9 @@ func parseSearch(ctx context.Context, e cmd.Evaluator, text string) (q query, er
 	}
 	switch {
 	case len(q.pattern) == 0:
-		return q, errors.New("a pattern is missing: values, or a string in quotes")
+		return q, wrong("a pattern is missing: values, or a string in quotes")
 	case len(q.pattern) > maxPattern:
-		return q, fmt.Errorf("a pattern of %d bytes: at most %d", len(q.pattern), maxPattern)
+		return q, wrong("a pattern of %d bytes: at most %d", len(q.pattern), maxPattern)
 	}
 	return q, nil
 }
@@ -98,7 +96,7 @@ func (q *query) area(ctx context.Context, e cmd.Evaluator, text string) (rest st
 		return "", err
 	}
 	if !r.Given || r.Bytes == 0 {
-		return "", errors.New("a range is needed: ADDRESS L COUNT, ADDRESS L? COUNT or ADDRESS END")
+		return "", wrong("a range is needed: ADDRESS L COUNT, ADDRESS L? COUNT or ADDRESS END")
 	}
 	q.start, q.length = uint64(r.Start), r.Bytes
 	return strings.TrimSpace(rest + quoted), nil
@@ -112,7 +110,7 @@ func (q *query) options(ctx context.Context, e cmd.Evaluator, text string) (typ,
 		}
 		text = after
 	} else if strings.HasPrefix(text, "[") {
-		return "", "", errors.New("the flags have no closing bracket")
+		return "", "", wrong("the flags have no closing bracket")
 	}
 	end := strings.IndexAny(text, " \t")
 	if end < 0 {
@@ -149,7 +147,7 @@ func (q *query) flags(ctx context.Context, e cmd.Evaluator, text string) error {
 			v, err := e.Eval(ctx, strings.TrimSpace(text[i+1:n]))
 			limit := map[byte]uint64{'l': maxMinimum, 'n': maxKeep}[c]
 			if err != nil || v == 0 || v > limit {
-				return fmt.Errorf("the flag %c needs a number from 1 to %#x behind it", c, limit)
+				return wrong("the flag %c needs a number from 1 to %#x behind it", c, limit)
 			}
 			if c == 'l' {
 				q.minimum = int(v)
@@ -158,7 +156,7 @@ func (q *query) flags(ctx context.Context, e cmd.Evaluator, text string) error {
 			}
 			i = n - 1
 		default:
-			return fmt.Errorf("unknown flag %q: want s, r, w, 1, l LENGTH or n HITS", string(rune(c)))
+			return wrong("unknown flag %q: want s, r, w, 1, l LENGTH or n HITS", string(rune(c)))
 		}
 	}
 	return nil
@@ -178,7 +176,7 @@ func (q *query) parsePattern(ctx context.Context, e cmd.Evaluator, typ, text str
 		if text[0] == '"' {
 			end := strings.IndexByte(text[1:], '"')
 			if end < 0 {
-				return nil, fmt.Errorf("missing closing quote in %q", text)
+				return nil, wrong("missing closing quote in %q", text)
 			}
 			out = append(out, encode(text[1:1+end], min(q.unit, 2))...)
 			text = strings.TrimLeft(text[end+2:], " \t")
@@ -193,7 +191,7 @@ func (q *query) parsePattern(ctx context.Context, e cmd.Evaluator, typ, text str
 			return nil, err
 		}
 		if high := int64(v) >> (8*q.unit - 1); q.unit < 8 && high != -1 && v>>(8*q.unit) != 0 {
-			return nil, fmt.Errorf("%#x does not fit %d bytes: -w, -d and -q search for larger values", v, q.unit)
+			return nil, wrong("%#x does not fit %d bytes: -w, -d and -q search for larger values", v, q.unit)
 		}
 		out = append(out, binary.LittleEndian.AppendUint64(nil, v)[:q.unit]...)
 		text = strings.TrimLeft(text[len(word):], " \t")
@@ -209,9 +207,9 @@ func unquoted(text string) (string, error) {
 	body, after, ok := strings.Cut(text[1:], `"`)
 	switch {
 	case !ok:
-		return "", fmt.Errorf("missing closing quote in %q", text)
+		return "", wrong("missing closing quote in %q", text)
 	case strings.TrimSpace(after) != "":
-		return "", fmt.Errorf("unexpected %q after the string", after)
+		return "", wrong("unexpected %q after the string", after)
 	}
 	return body, nil
 }

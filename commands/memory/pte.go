@@ -52,7 +52,7 @@ func tablesOf(s *cmd.Session) (*mem.Space, error) {
 func runPte(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
 	list, err := numbers(ctx, s.Eval, in.Raw, 2)
 	if err != nil {
-		return cmd.Misuse(err)
+		return err
 	}
 	space, err := tablesOf(s)
 	if err != nil {
@@ -128,7 +128,7 @@ type tables struct {
 // pages shows each page of a range.
 func (t *tables) pages(ctx context.Context, from, to uint64, out report.Sink) error {
 	if (to-from)/mem.PageSize >= maxPteRange {
-		return cmd.Misuse(fmt.Errorf("%#x pages: at most %#x are shown at once", (to-from)/mem.PageSize+1, maxPteRange))
+		return wrong("%#x pages: at most %#x are shown at once", (to-from)/mem.PageSize+1, maxPteRange)
 	}
 	for at := from; ; at += mem.PageSize {
 		if ctx.Err() != nil {

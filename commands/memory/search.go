@@ -48,7 +48,8 @@ type searched struct {
 	Missing uint64 `json:"pages_missing"` // mapped, but not in the dump
 	Holes   uint64 `json:"gaps"`          // larger pieces of which nothing is known: their tables are missing
 
-	quiet bool // addresses only: what reads them wants no other lines
+	writable bool // only what can be written was wanted
+	quiet    bool // addresses only: what reads them wants no other lines
 }
 
 // Type names the record.
@@ -64,6 +65,8 @@ func (x *searched) WriteText(p *report.Printer) {
 	}
 	switch {
 	case x.Matches > 0:
+	case x.Bytes == 0 && x.writable:
+		p.Own("Nothing was searched: no memory of the range is in the dump and can be written.\n")
 	case x.Bytes == 0:
 		p.Own("Nothing was searched: no memory of the range is in the dump.\n")
 	default:
@@ -102,14 +105,14 @@ type hunt struct {
 func runSearch(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
 	q, err := parseSearch(ctx, s.Eval, in.Raw)
 	if err != nil {
-		return cmd.Misuse(err)
+		return err
 	}
 	kept, err := cmd.Cached(s, savedKey{}, func() (*savedHits, error) { return &savedHits{}, nil })
 	if err != nil {
 		return err
 	}
 	h := &hunt{ctx: ctx, s: s, src: virtual(s), out: out, q: q, kept: kept, row: make([]byte, 16), have: make([]bool, 16)}
-	h.sum.quiet = q.addresses
+	h.sum.quiet, h.sum.writable = q.addresses, q.writable
 	switch {
 	case q.writable && !h.src.space.Paged():
 		return errors.New("s: the flag w needs page tables, and this dump has none")
@@ -145,7 +148,7 @@ func (h *hunt) area() error {
 // again looks at the hits of the last search that was saved.
 func (h *hunt) again() error {
 	if h.q.pattern == nil {
-		return cmd.Misuse(errors.New("the flag r needs a pattern"))
+		return wrong("the flag r needs a pattern")
 	}
 	buf := make([]byte, len(h.q.pattern))
 	for _, at := range h.kept.at {

@@ -51,7 +51,7 @@ func TestSearch(t *testing.T) {
 			"ffff8287`b5ee29e4  06 a1 ff ff 00 00 00 00-64 86 00 00 00 00 00 00  ........d.......\nOverflow error: not all hits were saved\n" +
 			"ffff8287`ad34f9a4  06 a1 ff ff 00 00 00 00-64 86 00 00 00 00 00 00  ........d.......\n"},
 		{"nothing there", "s 1000 L1000 1", "Nothing was searched: no memory of the range is in the dump.\n"},
-		{"no range", "s 76d30000 4d", "s: range 0x76d30000 to 0x4d: its end lies below its start\nusage: s search\n"},
+		{"no range", "s 76d30000 4d", "range 0x76d30000 to 0x4d: its end lies below its start\n"},
 		{"no pattern", "s 76d30000 L10", "s: a pattern is missing: values, or a string in quotes\nusage: s search\n"},
 		{"too large a value", "s 76d30000 L10 100", "s: 0x100 does not fit 1 bytes: -w, -d and -q search for larger values\nusage: s search\n"},
 		{"an unknown type", "s -z 76d30000 L10 1", "s: -z is no type of search: want b, w, d, q, a, u, sa or su\nusage: s search\n"},

@@ -112,7 +112,7 @@ func (r *translation) WriteText(p *report.Printer) {
 func runVtop(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
 	list, err := numbers(ctx, s.Eval, in.Raw, 2)
 	if err != nil {
-		return cmd.Misuse(err)
+		return err
 	}
 	if len(list) == 1 {
 		list = []uint64{0, list[0]}
@@ -218,7 +218,7 @@ func runPtov(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) 
 	if in.Raw != "" {
 		list, err := numbers(ctx, s.Eval, in.Raw, 1)
 		if err != nil {
-			return cmd.Misuse(err)
+			return err
 		}
 		v = list[0]
 	}
