@@ -39,10 +39,19 @@ type Spec struct {
 	Sections []Section
 	Lines    []Lines
 
+	// Raw are records of types as they are, in front of all others: the first has
+	// index 0x1000.
+	Raw []Raw
+
+	// Original are the sections before the image was rearranged, in which symbols
+	// and lines lie then; Moved says where their contents went.
+	Original []Section
+	Moved    []Move
+
 	// FieldList bounds the bytes of one list of members, after which a
 	// continuation follows; 0 is 0xf000.
 	FieldList int
-	// Names says that types get a unique name too, as C++ compilers give them.
+	// Unique says that types get a unique name too, as C++ compilers give them.
 	Unique bool
 }
 
@@ -52,6 +61,16 @@ type Section struct {
 	RVA, Size       uint32
 	Characteristics uint32
 }
+
+// Raw is a record of a type: its kind and what follows.
+type Raw struct {
+	Leaf uint16
+	Data []byte
+}
+
+// Move says that what was at an address is at another now; up to the next Move.
+// It is nowhere where To is 0.
+type Move struct{ From, To uint32 }
 
 // Lines is the source of a piece of code.
 type Lines struct {
@@ -77,6 +96,9 @@ const (
 	strGlobals
 	strPublics
 	strRecords
+	strOriginal
+	strToSource
+	strFromSource
 	strCount
 )
 
@@ -85,6 +107,11 @@ func Build(spec Spec) ([]byte, error) {
 	spec.defaults()
 	var streams [strCount][]byte
 	tpi := newTypeWriter(spec.FieldList, spec.Unique)
+	for _, r := range spec.Raw {
+		if _, err := tpi.record(r.Leaf, r.Data, ""); err != nil {
+			return nil, err
+		}
+	}
 	if err := tpi.all(spec.Types); err != nil {
 		return nil, err
 	}
@@ -101,6 +128,10 @@ func Build(spec Spec) ([]byte, error) {
 	streams[strIPI], _ = newTypeWriter(0, false).streams(0xffff)
 	streams[strNames] = names.bytes()
 	streams[strSections] = sectionHeaders(spec.Sections)
+	if spec.Original != nil {
+		streams[strOriginal] = sectionHeaders(spec.Original)
+		streams[strFromSource], streams[strToSource] = moves(spec.Moved)
+	}
 	streams[strModule] = sym.module
 	streams[strRecords] = sym.records
 	streams[strGlobals] = hashTable(sym.globals)
@@ -126,7 +157,11 @@ func (s *Spec) defaults() {
 
 // place gives section, from 1, and offset of an address.
 func (s *Spec) place(rva uint32) (seg uint16, off uint32, err error) {
-	for i, sec := range s.Sections {
+	sections := s.Sections
+	if s.Original != nil {
+		sections = s.Original
+	}
+	for i, sec := range sections {
 		if rva >= sec.RVA && rva-sec.RVA < sec.Size {
 			return uint16(i + 1), rva - sec.RVA, nil
 		}
@@ -159,6 +194,22 @@ func sectionHeaders(sections []Section) []byte {
 		w.u32(s.Size, s.RVA, s.Size, 0, 0, 0, 0, s.Characteristics)
 	}
 	return w.b
+}
+
+// moves gives the maps of addresses in both directions, sorted.
+func moves(list []Move) (from, to []byte) {
+	f, t := &buffer{}, &buffer{}
+	slices.SortFunc(list, func(a, b Move) int { return cmp.Compare(a.From, b.From) })
+	for _, m := range list {
+		f.u32(m.From, m.To)
+	}
+	slices.SortFunc(list, func(a, b Move) int { return cmp.Compare(a.To, b.To) })
+	for _, m := range list {
+		if m.To != 0 {
+			t.u32(m.To, m.From)
+		}
+	}
+	return f.b, t.b
 }
 
 // nameTable is the stream of strings that other streams refer to.

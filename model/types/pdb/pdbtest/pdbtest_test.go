@@ -34,7 +34,7 @@ func array(of *types.Type, n uint32) *types.Type {
 
 // sample is a database with one of everything.
 func sample() pdbtest.Spec {
-	state := &types.Type{Name: "_STATE", Kind: types.KindEnum, Size: 4, Consts: map[string]int64{"Off": 0, "On": 1, "Bad": -1, "All": 0xffffffff}}
+	state := &types.Type{Name: "_STATE", Kind: types.KindEnum, Size: 4, Consts: map[string]int64{"Off": 0, "On": 1, "Bad": -1, "All": 0x7fffffff}}
 	far := &types.Type{Name: "_FAR", Kind: types.KindStruct, Size: 16, Fields: []types.Field{{Name: "A", Offset: 8, Type: voidPtr}}}
 	inner := &types.Type{Name: "__unnamed_1", Kind: types.KindUnion, Size: 8, Fields: []types.Field{
 		{Name: "Low", Type: ulong, BitLen: 4}, {Name: "High", Type: ulong, BitPos: 4, BitLen: 28}, {Name: "P", Type: voidPtr},
@@ -91,7 +91,7 @@ Walk: (struct _NODE *, unsigned long) returns unsigned long
 Walk: c:\src\walk.c 12 0x1048+0x18
 _FAR 16: A+0x8 *void
 _NODE 64: Next+0x0 *_NODE, U+0x8 __unnamed_1005, State+0x10 _STATE, Grid+0x14 [3][4]unsigned char, Far+0x20 *_FAR, Unknown+0x28 *_NOWHERE, Run+0x30 *(struct _NODE *, unsigned long)
-_STATE 4: map[All:4294967295 Bad:-1 Off:0 On:1]
+_STATE 4: map[All:2147483647 Bad:-1 Off:0 On:1]
 __unnamed_1005 8: Low+0x0:0+4 unsigned long, High+0x0:4+28 unsigned long, P+0x0 *void
 NODE is _NODE
 `

@@ -221,12 +221,16 @@ func (w *symbolWriter) dbi() []byte {
 	module, contribs, sectionMap, sources := w.moduleInfo(), w.contributions(), w.sectionMap(), w.sources()
 	names := newNameTable().bytes() // of edit and continue: none
 	streams := &buffer{}
+	debug := map[int]uint16{5: strSections}
+	if w.spec.Original != nil {
+		debug = map[int]uint16{3: strToSource, 4: strFromSource, 5: strSections, 10: strOriginal}
+	}
 	for i := range 11 {
-		if i == 5 {
-			streams.u16(strSections)
-			continue
+		num, ok := debug[i]
+		if !ok {
+			num = 0xffff
 		}
-		streams.u16(0xffff)
+		streams.u16(num)
 	}
 	d := &buffer{}
 	d.u32(0xffffffff, 19990903, w.spec.Age)
@@ -260,7 +264,7 @@ func (w *symbolWriter) moduleInfo() []byte {
 
 // contribution says that all of a section comes from the module.
 func (w *symbolWriter) contribution(i int) []byte {
-	s := w.spec.Sections[i]
+	s := w.sections()[i]
 	c := &buffer{}
 	c.u16(uint16(i+1), 0)
 	c.u32(0, s.Size, s.Characteristics)
@@ -269,10 +273,18 @@ func (w *symbolWriter) contribution(i int) []byte {
 	return c.b
 }
 
+// sections gives those that symbols lie in.
+func (w *symbolWriter) sections() []Section {
+	if w.spec.Original != nil {
+		return w.spec.Original
+	}
+	return w.spec.Sections
+}
+
 func (w *symbolWriter) contributions() []byte {
 	c := &buffer{}
 	c.u32(0xeffe0000 + 19970605)
-	for i := range w.spec.Sections {
+	for i := range w.sections() {
 		c.raw(w.contribution(i))
 	}
 	return c.b

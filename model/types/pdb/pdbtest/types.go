@@ -277,11 +277,7 @@ func (w *typeWriter) udt(t *types.Type, list uint32, forward bool) (uint32, erro
 	switch t.Kind {
 	case types.KindEnum:
 		tag, leaf = "W4", 0x1507
-		b.u32(map[uint32]uint32{1: 0x20, 2: 0x21, 8: 0x13}[t.Size])
-		if t.Size == 4 || t.Size == 0 {
-			copy(b.b[4:], []byte{0x74})
-		}
-		b.u32(list)
+		b.u32(underlying(t), list)
 	case types.KindUnion:
 		tag, leaf = "T", 0x1506
 		b.u32(list)
@@ -298,6 +294,18 @@ func (w *typeWriter) udt(t *types.Type, list uint32, forward bool) (uint32, erro
 		return w.shared(leaf, b.b)
 	}
 	return w.record(leaf, b.b, name)
+}
+
+// underlying gives the index of the integer that an enumeration is: int unless
+// a constant needs an unsigned one, or the size another.
+func underlying(t *types.Type) uint32 {
+	signed, unsigned := map[uint32]uint32{1: 0x10, 2: 0x11, 8: 0x13}, map[uint32]uint32{1: 0x20, 2: 0x21, 4: 0x22, 8: 0x23}
+	for _, v := range t.Consts {
+		if t.Size > 0 && t.Size < 8 && v >= 1<<(8*t.Size-1) {
+			return cmp.Or(unsigned[t.Size], 0x22)
+		}
+	}
+	return cmp.Or(signed[t.Size], 0x74)
 }
 
 // members encodes the members of a structure or union.
