@@ -150,14 +150,8 @@ func (l *cppLexer) number(t cppToken) (cppToken, error) {
 		return t, nil
 	}
 	digits := strings.ToLower(strings.ReplaceAll(word, "`", ""))
-	base := 10
-	switch {
-	case strings.HasPrefix(digits, "0x"):
-		digits, base = digits[2:], 16
-	case strings.HasPrefix(digits, "0n"):
+	if strings.HasPrefix(digits, "0n") {
 		return t, syntaxError(l.text, start, "0n is a prefix of MASM numbers: those of C++ are decimal without one")
-	case len(digits) > 1 && digits[0] == '0':
-		digits, base = digits[1:], 8
 	}
 	t.sign = true
 	for more := true; more; {
@@ -169,6 +163,13 @@ func (l *cppLexer) number(t cppToken) (cppToken, error) {
 				t.sign = t.sign && suffix != "u"
 			}
 		}
+	}
+	base := 10
+	switch {
+	case strings.HasPrefix(digits, "0x"):
+		digits, base = digits[2:], 16
+	case len(digits) > 1 && digits[0] == '0':
+		digits, base = digits[1:], 8
 	}
 	v, err := strconv.ParseUint(digits, base, 64)
 	switch {
