@@ -86,9 +86,6 @@ func whatIs(ctx context.Context, s *cmd.Session, at mem.VA) string {
 			}
 		}
 	}
-	if !k.Space.Readable(at, 1) {
-		return "there is no memory in the dump"
-	}
 	return ""
 }
 
@@ -96,6 +93,10 @@ func whatIs(ctx context.Context, s *cmd.Session, at mem.VA) string {
 func refuse(ctx context.Context, s *cmd.Session, at mem.VA, not string) error {
 	if what := whatIs(ctx, s, at); what != "" {
 		return fmt.Errorf("%s is not %s: %s", at, not, what)
+	}
+	var b [1]byte
+	if _, err := s.Kernel.Space.ReadVirtual(b[:], at); err != nil {
+		return fmt.Errorf("%s is not %s: %w", at, not, err)
 	}
 	return fmt.Errorf("%s is not %s", at, not)
 }

@@ -178,11 +178,11 @@ func (o operand) selector(v *view) string {
 			name = "ss"
 		}
 	}
-	if v.noSegments || v.noFlags {
-		return name + ":"
-	}
 	r := &v.regs
 	value := map[string]uint16{"cs": r.CS, "ss": r.SS, "ds": r.DS, "es": r.ES, "fs": r.FS, "gs": r.GS}[name]
+	if v.noSegments || v.noFlags || v.marks && value == 0 {
+		return name + ":"
+	}
 	return fmt.Sprintf("%s:%04x:", name, value)
 }
 

@@ -39,6 +39,7 @@ func (w *walker) scan(cur state) (step, error) {
 	// in it, and what lies below are registers, not return addresses.
 	if i := trapFrameRIP / 8; !cur.exact && i+5 <= slots {
 		if s, ok := w.machineAt(at+trapFrameRIP, b[trapFrameRIP:]); ok {
+			trapState(w.k.Space, &s.caller, s.machine, at)
 			return s, nil
 		}
 	}

@@ -15,6 +15,7 @@ type undoer struct {
 	state
 	rva     uint32 // of rip
 	machine mem.VA
+	sp      mem.VA // the function's, before anything is undone
 	scratch *[maxInfoSize]byte
 	// lostRegister tells that run failed only because a scan lost the function's
 	// frame register.
@@ -26,6 +27,7 @@ const maxChain = 32
 
 // run undoes the frame that a function table entry describes.
 func (u *undoer) run(f model.RuntimeFunction) (step, error) {
+	u.sp = u.rsp()
 	f, in, err := u.entry(f)
 	if err != nil {
 		return step{}, err
@@ -182,5 +184,8 @@ func (u *undoer) caller() (step, error) {
 	s := step{caller: u.state, how: how, machine: u.machine}
 	s.caller.known &= savedRegs
 	s.caller.exact = u.machine != 0
+	if u.machine != 0 {
+		trapState(u.k.Space, &s.caller, u.machine, u.sp)
+	}
 	return s, nil
 }

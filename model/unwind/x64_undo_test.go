@@ -183,6 +183,43 @@ func TestUndo(t *testing.T) {
 	}
 }
 
+// TestUndo_trap: a handler whose frame is a whole trap frame gives back the
+// registers that calls do not preserve; one that switched stacks does not.
+func TestUndo_trap(t *testing.T) {
+	t.Parallel()
+	const frame, machine = uint64(testSP), uint64(testSP) + 0x168
+	for _, c := range []struct {
+		name string
+		rsp  uint64 // of the interrupted function
+		want uint16
+	}{
+		{"right below", machine + 0x30, 1<<model.RAX | 1<<model.RCX | 1<<model.RDX | 0xf<<8},
+		{"another stack", machine + 0x200, 0},
+	} {
+		l := newLab()
+		l.fn(0x100, []byte{0x90, 0x90, 0x90, 0x90, 0x90}, []byte{1, 4, 3, 0, 4, 0x01, 0x2d, 0, 0, 0x0a, 0, 0}) // sub rsp,168h; machine frame
+		for i := range 7 {
+			l.words(mem.VA(frame+0x30+8*uint64(i)), 0xa0+uint64(i))
+		}
+		l.words(mem.VA(frame+0x158), 0xbbbb)
+		l.words(mem.VA(machine), retAddr-5, 0x10, 0x10246, c.rsp, 0x18)
+		l.put(labImage+labText+0x7000, []byte{0xe8, 0, 0, 0, 0, 0x90})
+		var r model.Registers
+		r.RIP, r.GPR[model.RSP] = at(0x104), frame
+		st := From(context.Background(), l.kernel(t), r, []Segment{segment()}, Options{MaxFrames: 2, NoScan: true, Known: 1 << model.RSP})
+		if len(st.Frames) < 2 {
+			t.Fatalf("%s: %+v", c.name, st)
+		}
+		f := st.Frames[1]
+		if got := f.Known &^ savedRegs; got != c.want {
+			t.Errorf("%s: known %#x, want %#x", c.name, got, c.want)
+		}
+		if c.want != 0 && (f.Regs.GPR[model.RCX] != 0xa1 || f.Regs.GPR[11] != 0xa6 || f.Regs.GPR[model.RBP] != 0xbbbb) {
+			t.Errorf("%s: %x", c.name, f.Regs.GPR)
+		}
+	}
+}
+
 // checkUndo walks from a moment in the function at 0x100 and compares the first
 // two frames.
 func checkUndo(t *testing.T, l *lab, c undoCase) {
