@@ -28,7 +28,7 @@ func main() {
 	os.Exit(repl.Main(context.Background(), repl.Program{
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Version: version,
-		Scenarios: scenarios, Location: time.Local, StateDir: stateDir(),
+		Scenarios: scenarios, Location: time.Local, StateDir: stateDir(), CacheDir: cacheDir(),
 	}))
 }
 
@@ -36,6 +36,19 @@ func main() {
 // no such folder.
 func stateDir() string {
 	dir, err := os.UserConfigDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(dir, "gokd")
+}
+
+// cacheDir is where downloaded symbols and their indexes are kept; empty where
+// the user has no such folder.
+func cacheDir() string {
+	if dir := os.Getenv("GOKD_CACHE"); dir != "" {
+		return dir
+	}
+	dir, err := os.UserCacheDir()
 	if err != nil {
 		return ""
 	}

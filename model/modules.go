@@ -36,7 +36,7 @@ type Module struct {
 	once      sync.Once
 	image     *types.Image
 	imageErr  error
-	symOnce   sync.Once
+	symOnce   again
 	symbols   types.Symbols
 	store     types.Store // of the table that symbols come from; nil where it has none
 	symErr    error
@@ -96,8 +96,35 @@ func (m *Module) Symbols(ctx context.Context) (types.Symbols, error) {
 	m.symOnce.Do(func() {
 		m.symbols, m.symErr = m.findSymbols(ctx)
 		m.asked.Store(true)
+		// A search that was interrupted proves nothing: the next asker looks again.
+		m.symOnce.done = ctx.Err() == nil
 	})
 	return m.symbols, m.symErr
+}
+
+// again is a sync.Once that can be undone.
+type again struct {
+	mu   sync.Mutex
+	done bool
+}
+
+// Do calls f, which may reset done, unless it was done.
+func (o *again) Do(f func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.done {
+		o.done = true
+		f()
+	}
+}
+
+// ForgetSymbols has the module's symbols looked for anew when they are next
+// asked for. Nobody may be asking meanwhile.
+func (m *Module) ForgetSymbols() {
+	m.symOnce.mu.Lock()
+	defer m.symOnce.mu.Unlock()
+	m.symbols, m.store, m.symErr, m.symOnce.done = nil, nil, nil, false
+	m.asked.Store(false)
 }
 
 // LoadedSymbols tells what Symbols found, without looking. asked is false where

@@ -18,7 +18,7 @@ const maxLog = 64 << 20
 // again and shows where the answers differ. Blanks are not compared, and lines
 // that gokd adds to kd's need not stand in the log.
 func checkLog(ctx context.Context, p Program, args []string) error {
-	opt := options{era: report.Era19041, paths: Paths{Symbols: p.Getenv("_NT_SYMBOL_PATH")}}
+	opt := options{era: report.Era19041, paths: Paths{Symbols: p.defaultSymbolPath()}}
 	names, err := parseArgs(flagSet(&opt), args)
 	switch {
 	case err != nil:
@@ -120,6 +120,7 @@ func (p Program) openInto(ctx context.Context, s *cmd.Session, opt options) (*Ta
 	if len(opt.dumps) > 0 {
 		name = opt.dumps[0]
 	}
+	opt.paths.progress = s.Report
 	t, err := p.Open(ctx, name, opt.paths)
 	if err != nil {
 		return nil, err

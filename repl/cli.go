@@ -30,6 +30,7 @@ type Program struct {
 	Scenarios fs.FS          // embedded snapshot scenarios, *.yaml
 	Location  *time.Location // of the clock that times are shown in
 	StateDir  string         // for the history of the prompt; empty: none is kept
+	CacheDir  string         // for downloaded symbols and their index; empty: none are kept
 }
 
 // Main runs the program and gives its exit code.
@@ -39,7 +40,7 @@ func Main(ctx context.Context, p Program) int {
 			return p.exit(sub(ctx, p, p.Args[1:]))
 		}
 	}
-	opt, err := parseOptions(p.Args, p.Getenv("_NT_SYMBOL_PATH"))
+	opt, err := parseOptions(p.Args, p.defaultSymbolPath())
 	switch {
 	case err != nil:
 	case opt.help:

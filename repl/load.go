@@ -1,9 +1,15 @@
 package repl
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"strings"
 
+	"gokd/commands/cmd"
+	"gokd/commands/report"
 	"gokd/dumpfmt"
 	"gokd/model"
 	"gokd/model/types/sympath"
@@ -20,34 +26,78 @@ type Target struct {
 	images  *sympath.Images
 }
 
-// Close releases the dump's file.
-func (t *Target) Close() error { return t.Dump.Close() }
+// Close waits a bounded time until what was parsed is in the index, and releases
+// all files.
+func (t *Target) Close() error { return errors.Join(t.symbols.Close(), t.Dump.Close()) }
 
-// Paths are where symbol tables and image files are looked for.
+// Paths are where symbol files and image files are looked for.
 type Paths struct {
-	Symbols string // kd's -y: folders, separated by semicolons
+	Symbols string // kd's -y: elements, separated by semicolons
 	Images  string // kd's -i
+	Offline bool   // servers are not asked, whatever the paths name
+	Noisy   bool   // kd's -n: tell how symbols are looked for, from the start
+
+	progress func(what string, done, total uint64)
+	options  sympath.Options
+}
+
+// environment fills in what the environment says of paths: kd's variables, and
+// root certificates for symbol servers.
+func (p Program) environment(paths Paths) Paths {
+	paths.options = sympath.Options{
+		CacheDir: p.CacheDir, Version: p.Version, CAFile: p.Getenv("GOKD_CA_FILE"), Proxy: http.ProxyFromEnvironment,
+		Offline: paths.Offline, Progress: paths.progress,
+	}
+	paths.Images = cmp.Or(paths.Images, p.Getenv("_NT_EXECUTABLE_IMAGE_PATH"))
+	return paths
+}
+
+// defaultSymbolPath gives the symbol path of the environment, as kd makes it.
+func (p Program) defaultSymbolPath() string {
+	return strings.Trim(p.Getenv("_NT_ALT_SYMBOL_PATH")+";"+p.Getenv("_NT_SYMBOL_PATH"), ";")
 }
 
 // load makes a target of an opened dump.
 func load(ctx context.Context, o opened, paths Paths) (*Target, error) {
 	t := &Target{Dump: o.dump, Name: o.shown}
 	src := source.Of(o.shown, o.dump)
-	t.symbols = sympath.New(paths.Symbols)
+	t.symbols = sympath.Open(paths.Symbols, paths.options)
+	if paths.Noisy {
+		t.symbols.SetFlags(t.symbols.Flags() | sympath.Debug)
+	}
 	src.Symbols = t.symbols
 	if o.symbols != nil {
 		src.Symbols = chain{t.symbols, o.symbols}
 	}
 	src.Warnings = append(src.Warnings, notes("symbol path", t.symbols.Notes())...)
-	t.images = sympath.NewImages(paths.Images)
+	t.images = sympath.OpenImages(paths.Images, t.symbols)
 	src.Images = t.images
 	src.Warnings = append(src.Warnings, notes("image path", t.images.Notes())...)
 	k, err := model.Load(ctx, src)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, t.symbols.Close())
 	}
 	t.Kernel = k
 	return t, nil
+}
+
+// showEvents has the session tell how symbols are looked for, under !sym noisy,
+// before the record that needed them.
+func showEvents(s *cmd.Session) {
+	show := func() {
+		if s.Symbols == nil {
+			return
+		}
+		if lines := s.Symbols.Events(); len(lines) > 0 {
+			_ = s.Out.Emit(report.Text(strings.Join(lines, "\n") + "\n")) // the record after it fails likewise
+		}
+	}
+	s.Out.Hook(func(report.Record) { show() })
+	flush := s.Out.Flush
+	s.Out.Flush = func() error {
+		show()
+		return flush()
+	}
 }
 
 func notes(what string, notes []string) []string {

@@ -76,7 +76,7 @@ func (p Program) Open(ctx context.Context, name string, paths Paths) (*Target, e
 	if err != nil {
 		return nil, &OpenError{name, err}
 	}
-	t, err := load(ctx, o, paths)
+	t, err := load(ctx, o, p.environment(paths))
 	if err != nil {
 		_ = o.dump.Close() // only read from
 		return nil, &OpenError{o.shown, err}

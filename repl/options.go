@@ -33,15 +33,17 @@ const usageText = `usage: gokd [flags] [dump]
        gokd snapshot build SCENARIO -o FILE [-format full|bitmap|kernel]
                            [-size BYTES] [-symbols FOLDER]
        gokd snapshot list
-       gokd symbols DUMP
+       gokd symbols [-missing] [-urls] DUMP
 
 Opens a Windows kernel dump, or a snapshot scenario (.yaml), and answers kd's
 commands. Without a dump it opens the embedded self-deadlock snapshot.
 
   -z FILE       dump, snapshot or scenario to open
-  -y PATH       symbol path: folders with ISF tables, separated by semicolons
-                (default: $_NT_SYMBOL_PATH)
-  -i PATH       image path: folders with image files, separated by semicolons
+  -y PATH       symbol path: folders, stores and servers, separated by semicolons:
+                FOLDER, srv*FOLDER*URL, srv* (Microsoft's), cache*FOLDER
+                (default: $_NT_SYMBOL_PATH); only a server that it names is asked
+  -i PATH       image path, likewise (default: $_NT_EXECUTABLE_IMAGE_PATH)
+  -n            noisy: tell how symbols are looked for
   -c "CMDS"     run these commands first, separated by semicolons
   -cf FILE      run a command file first, before -c
   -logo FILE    log the session to a new file
@@ -56,6 +58,8 @@ commands. Without a dump it opens the embedded self-deadlock snapshot.
   -h            print this
 
 Where standard input is no terminal, commands are read from it, one a line.
+Downloads and indexes are kept in the user's cache folder, or in $GOKD_CACHE;
+$GOKD_CA_FILE adds root certificates (PEM) for symbol servers.
 Exit code: 0 fine, 1 a command failed, 2 wrong use, 3 the dump can't be opened.
 `
 
@@ -69,6 +73,7 @@ func flagSet(opt *options) *flag.FlagSet {
 	f.Func("z", "", func(v string) error { opt.dumps = append(opt.dumps, v); return nil })
 	f.StringVar(&opt.paths.Symbols, "y", opt.paths.Symbols, "")
 	f.StringVar(&opt.paths.Images, "i", "", "")
+	f.BoolVar(&opt.paths.Noisy, "n", false, "")
 	f.StringVar(&opt.commands, "c", "", "")
 	f.StringVar(&opt.script, "cf", "", "")
 	f.Func("logo", "", func(v string) error { opt.log, opt.logAppend = v, false; return nil })

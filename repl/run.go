@@ -73,6 +73,7 @@ func (p Program) newSession(opt options, interactive bool) (*cmd.Session, *write
 		out.idle()
 		return out.Flush()
 	}
+	showEvents(s)
 	s.Eval = masm.ForSession(s)
 	return s, out, nil
 }

@@ -137,7 +137,7 @@ SYMSRV:  HTTPGET: /s/T.pdb/KEY/T.pd_
 SYMSRV:  HttpQueryInfo: 200 - HTTP_STATUS_OK
 SYMSRV:  PATH: DIR/T.pdb/KEY/T.pdb
 SYMSRV:  RESULT: 0x00000000
-DBGHELP: t - private symbols & lines
+DBGHELP: t - public symbols
         DIR/T.pdb/KEY/T.pdb`
 	got := strings.Join(p.Events(), "\n")
 	for _, r := range [][2]string{{address, "SERVER"}, {dir, "DIR"}, {testKey, "KEY"}} {
@@ -171,7 +171,11 @@ func FuzzAnswer(f *testing.F) {
 		body, status = bytes.Clone(data), max(200, min(code, 599))
 		mu.Unlock()
 		dir := t.TempDir()
-		_, err := Open("srv*"+dir+"*"+s.URL, Options{Limits: limits}).Find(t.Context(), testID(t))
+		p := Open("srv*"+dir+"*"+s.URL, Options{Limits: limits})
+		_, err := p.Find(t.Context(), testID(t))
+		if err := p.Close(); err != nil {
+			t.Fatal(err)
+		}
 		if files := under(t, dir); len(files) > 1 != (err == nil) {
 			t.Fatalf("error %v, files %q", err, files)
 		}

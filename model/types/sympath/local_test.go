@@ -166,6 +166,7 @@ func TestPath_loadAnything(t *testing.T) {
 		t.Fatal("taken without being told to")
 	}
 	p.SetFlags(DefaultFlags | LoadAnything)
+	p.Forget("")
 	f, err := p.Find(t.Context(), testID(t))
 	want := "the PDB was made for " + other + "-1, the image wants " + testGUID + "-3"
 	if err != nil || !f.Loose || f.Note != want {
@@ -307,6 +308,7 @@ func TestPath_events(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.SetFlags(p.Flags() | Debug)
+	p.Forget("")
 	if _, err := p.Find(t.Context(), id); err != nil {
 		t.Fatal(err)
 	}
@@ -322,7 +324,7 @@ SYMSRV:  UNC: DIR/down/T.pdb/KEY/T.pd_ - path not found
 SYMSRV:  UNC: DIR/down/T.pdb/KEY/file.ptr - path not found
 SYMSRV:  PATH: DIR/down/T.pdb/KEY/T.pdb
 SYMSRV:  RESULT: 0x00000000
-DBGHELP: t - private symbols & lines
+DBGHELP: t - public symbols
         DIR/down/T.pdb/KEY/T.pdb`
 	got := strings.ReplaceAll(strings.Join(p.Events(), "\n"), dir, "DIR")
 	got = strings.ReplaceAll(filepath.ToSlash(got), testKey, "KEY")

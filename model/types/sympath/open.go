@@ -138,6 +138,9 @@ func (s *search) openPDB(path string, loose bool) (*Found, error) {
 		}, file.Close())
 	}
 	f := &Found{Path: path, Kind: "pdb", Symbols: file, key: k, index: !differs, close: file.Close}
+	if s.light {
+		return f, nil
+	}
 	if file.HasTypes() {
 		f.Store = file
 	}
@@ -188,10 +191,13 @@ func (s *search) openISF(path string) (*Found, error) {
 			"ISF table " + path, fmt.Sprintf("%s-%d", m.GUID, m.Age), fmt.Sprintf("%s-%d", s.w.id.GUID, s.w.id.Age),
 		}
 	}
+	f := &Found{Path: path, Kind: "isf", Symbols: t, key: k, index: true, close: func() error { return nil }}
+	if s.light {
+		return f, nil
+	}
 	if err := t.Err(); err != nil {
 		return nil, fmt.Errorf("ISF table %s: %w", path, err)
 	}
-	f := &Found{Path: path, Kind: "isf", Symbols: t, key: k, index: true, close: func() error { return nil }}
 	if t.HasTypes() {
 		f.Store = t
 	}

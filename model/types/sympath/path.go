@@ -26,7 +26,6 @@ type Path struct {
 	mu       sync.Mutex // protects the fields below
 	st       *state
 	downTo   string // default downstream store as set; empty: the program's own
-	open     []func() error
 	events   []string
 	fetchers *fetcher
 
@@ -141,12 +140,8 @@ func (p *Path) Remote() bool {
 // Flags gives kd's symbol options.
 func (p *Path) Flags() Flags { return Flags(p.flags.Load()) }
 
-// SetFlags sets them. It forgets what was not found, so that LoadAnything can
-// find it.
-func (p *Path) SetFlags(f Flags) {
-	p.flags.Store(uint32(f))
-	p.Forget("")
-}
+// SetFlags sets them. What was found before stays; see Forget.
+func (p *Path) SetFlags(f Flags) { p.flags.Store(uint32(f)) }
 
 // Forget lets the symbols of an image, by the name of its PDB or its own, be
 // looked for anew; an empty name stands for everything. Folders are listed anew,
@@ -165,7 +160,7 @@ func (p *Path) Forget(name string) {
 		st.mu.Unlock()
 		st.folders.forget()
 	}
-	p.fetcher().tryAgain()
+	p.Disconnect()
 }
 
 // ForgetMisses lets servers be asked again for files that they did not have:
@@ -224,6 +219,22 @@ func (p *Path) Find(ctx context.Context, id types.ImageID) (Found, error) {
 	}
 }
 
+// Locate tells where Find would find the symbols, without asking servers and
+// without reading more of a file than its identity. It gives no symbols.
+func (p *Path) Locate(ctx context.Context, id types.ImageID) (Found, error) {
+	w, err := wantSymbols(id)
+	if err != nil {
+		return Found{}, err
+	}
+	s := &search{ctx: ctx, p: p, st: p.state(), w: w, light: true}
+	f, err := s.run()
+	if err != nil {
+		return Found{}, err
+	}
+	f.Store, f.Symbols = nil, nil
+	return *f, f.close()
+}
+
 // answer walks the path for one identity.
 func (p *Path) answer(ctx context.Context, st *state, key string, a *answer, w *wanted) {
 	defer close(a.done)
@@ -238,9 +249,6 @@ func (p *Path) answer(ctx context.Context, st *state, key string, a *answer, w *
 		}
 		st.mu.Unlock()
 	case a.err == nil:
-		p.mu.Lock()
-		p.open = append(p.open, a.found.close)
-		p.mu.Unlock()
 		p.put(a.found)
 	}
 }
@@ -284,14 +292,36 @@ func (p *Path) Close() error {
 	if p.Wait(ctx) != nil {
 		return nil // the files are in use; the end of the process closes them
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
+	p.Disconnect()
+	st := p.state()
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	var errs []error
-	for _, c := range p.open {
-		errs = append(errs, c())
+	for _, a := range st.known {
+		// An answer that is being looked for is nobody's yet. Files of a path that
+		// was replaced are closed when nothing uses them any more.
+		select {
+		case <-a.done:
+			if a.found != nil {
+				errs = append(errs, a.found.close())
+			}
+		default:
+		}
 	}
-	p.open = nil
+	clear(st.known)
 	return errors.Join(errs...)
+}
+
+// Disconnect ends the connections to servers and lets those be tried again that
+// could not be reached.
+func (p *Path) Disconnect() {
+	p.mu.Lock()
+	f := p.fetchers
+	p.mu.Unlock()
+	if f != nil {
+		f.close()
+		f.tryAgain()
+	}
 }
 
 // maxEvents bounds the lines that wait for Events.

@@ -16,6 +16,7 @@ type search struct {
 	st      *state // whose elements are walked
 	w       *wanted
 	network bool // servers may be asked
+	light   bool // only where the file is matters, not what is in it
 
 	element string // being asked, as written
 	second  *Found // usable, but a better one may follow
@@ -81,9 +82,15 @@ func (s *search) done(f *Found) {
 		s.event("DBGHELP: %s - OK", f.Path)
 		return
 	}
+	if s.p.Flags()&Debug == 0 || s.light {
+		return
+	}
 	kind := "public symbols"
-	if x, ok := f.Symbols.(interface{ Stripped() bool }); ok && !x.Stripped() {
-		kind = "private symbols & lines"
+	for sym := range f.Symbols.All() {
+		if sym.Private {
+			kind = "private symbols & lines"
+			break
+		}
 	}
 	s.event("DBGHELP: %s - %s\n        %s", strings.TrimSuffix(s.w.id.Name, filepath.Ext(s.w.id.Name)), kind, f.Path)
 }
@@ -92,7 +99,9 @@ func (s *search) done(f *Found) {
 // could not be used.
 func (s *search) failure() error {
 	if s.w.image {
-		s.event("DBGHELP: %s not found in %s", s.w.names[0], s.st.spec)
+		if len(s.st.elements) > 0 {
+			s.event("DBGHELP: %s not found in %s", s.w.names[0], s.st.spec)
+		}
 	} else if len(s.w.names) > 0 {
 		s.event("DBGHELP: %s - file not found", s.w.names[0])
 	}

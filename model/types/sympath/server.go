@@ -68,6 +68,13 @@ func (f *fetcher) newClient() (*http.Client, error) {
 	}, nil
 }
 
+// close ends connections that are kept for a next question.
+func (f *fetcher) close() {
+	if c, err := f.client(); err == nil {
+		c.CloseIdleConnections()
+	}
+}
+
 // checkRedirect follows a server to another one only over https. A server of
 // this machine without encryption may name itself.
 func checkRedirect(next *http.Request, via []*http.Request) error {
