@@ -29,6 +29,8 @@ type Kernel struct {
 
 	symbols types.Symbols // of the kernel image, from a table that matches it
 	globals types.Symbols // embedded addresses for its GUID
+
+	undecorated *undecorator // nil: undecorates anew each time
 }
 
 // lookup makes a possibly absent symbol table safe to ask.

@@ -14,7 +14,7 @@ import (
 // earlier ones found and does without what they did not. It fails only where
 // there is no memory at all; what is missing else stands in Warnings.
 func Load(ctx context.Context, src Source) (*Kernel, error) {
-	k := &Kernel{Source: src, Build: src.Build, Modules: &Modules{}}
+	k := &Kernel{Source: src, Build: src.Build, Modules: &Modules{}, undecorated: &undecorator{}}
 	k.Warnings = append(k.Warnings, src.Warnings...)
 
 	// Stage 1: an address space, from the page tables that the header names or

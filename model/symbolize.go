@@ -12,16 +12,19 @@ import (
 // Name is an address as a debugger names it.
 type Name struct {
 	Module   *Module // nil outside every module
-	Function string  // empty where no symbol is known
-	Offset   uint64  // bytes from the function, or from the module's base
-	RVA      uint32  // bytes from the module's base
+	Function string  // undecorated; empty where no symbol is known
+	// Decorated is the symbol's name as its table spells it, for lookups; equal
+	// to Function but for C++.
+	Decorated string
+	Offset    uint64 // bytes from the function, or from the module's base
+	RVA       uint32 // bytes from the module's base
 }
 
 // Plain gives the name as it is to be shown: code whose nearest symbol is a
 // string constant has no function of that name.
 func (n Name) Plain() Name {
-	if n.Offset > 0 && strings.HasPrefix(n.Function, stringLiteral) {
-		n.Function, n.Offset = "", uint64(n.RVA)
+	if n.Offset > 0 && (strings.HasPrefix(n.Decorated, stringLiteral) || strings.HasPrefix(n.Function, stringLiteral)) {
+		n.Function, n.Decorated, n.Offset = "", "", uint64(n.RVA)
 	}
 	return n
 }
@@ -64,7 +67,7 @@ func (k *Kernel) NameOf(ctx context.Context, at mem.VA) Name {
 			return n
 		}
 	}
-	n.Function, n.Offset = sym.Name, uint64(delta)
+	n.Function, n.Decorated, n.Offset = k.undecorated.show(sym.Name), sym.Name, uint64(delta)
 	return n
 }
 
@@ -81,7 +84,8 @@ func sparse(s types.Symbols) bool {
 }
 
 // Resolve finds "module!name" or a bare name, which is looked for in the
-// kernel image first and then in the others.
+// kernel image first and then in the others. Names of C++ may be given as the
+// table spells them or undecorated.
 func (k *Kernel) Resolve(ctx context.Context, module, name string) (mem.VA, bool) {
 	if module != "" {
 		m, ok := k.Modules.ByName(module)
@@ -105,6 +109,9 @@ func (k *Kernel) resolveIn(ctx context.Context, m *Module, name string) (mem.VA,
 	if s, err := m.Symbols(ctx); err == nil && s != nil {
 		if sym, ok := s.Lookup(name); ok {
 			return m.Base + mem.VA(sym.RVA), true
+		}
+		if rva, ok := k.undecorated.lookup(ctx, s, name); ok {
+			return m.Base + mem.VA(rva), true
 		}
 	}
 	if m.Base == k.Base {

@@ -40,7 +40,7 @@ var mayImport = map[string]string{
 	"commands/pool":    group + " commands/show",
 	"commands/lesson":  group + " commands/show",
 
-	"model":               "model/mem model/types",
+	"model":               "model/mem model/types model/types/undname",
 	"model/mem":           "",
 	"model/types":         "model/mem github.com/ulikunitz/xz",
 	"model/types/pdb":     "model/types",
