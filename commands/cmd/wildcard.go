@@ -25,6 +25,10 @@ type Wildcard struct {
 	plain string // the text itself, where nothing in it is a wildcard
 	exact bool
 	runs  bool // # or + occurs
+
+	// middle is what stands between the stars of *middle*, the pattern that is
+	// used most, in lower case if case is ignored; empty for others.
+	middle string
 }
 
 // part matches one character, or with many set any number of them.
@@ -123,7 +127,53 @@ func (w *Wildcard) prepare() {
 			p.char = lower(p.char)
 		}
 	}
+	last := len(w.parts) - 1
+	if last < 2 || !w.parts[0].many || !w.parts[0].any || !w.parts[last].many || !w.parts[last].any {
+		return
+	}
+	var middle []byte
+	for _, p := range w.parts[1:last] {
+		if p.any || p.many || p.set != nil || p.char >= utf8.RuneSelf {
+			return
+		}
+		middle = append(middle, byte(p.char))
+	}
+	w.middle = string(middle)
 }
+
+// contains looks for the middle among characters of ASCII; sure is false where
+// the text has others, of which some fold to ASCII.
+func (w *Wildcard) contains(text string) (found, sure bool) {
+	if !w.fold {
+		return strings.Contains(text, w.middle), true
+	}
+	first, beyond := w.middle[0], byte(0)
+	for i := range len(text) {
+		beyond |= text[i]
+		if lowerASCII[text[i]] != first || len(text)-i < len(w.middle) {
+			continue
+		}
+		n := 1
+		for n < len(w.middle) && lowerASCII[text[i+n]] == w.middle[n] {
+			n++
+		}
+		if n == len(w.middle) {
+			return true, true
+		}
+	}
+	return false, beyond < utf8.RuneSelf
+}
+
+// lowerASCII folds the letters of ASCII.
+var lowerASCII = func() (table [256]byte) {
+	for i := range table {
+		table[i] = byte(i)
+		if i >= 'A' && i <= 'Z' {
+			table[i] += 'a' - 'A'
+		}
+	}
+	return table
+}()
 
 // Exact tells whether the pattern has no wildcard, and the text it stands for.
 func (w *Wildcard) Exact() (text string, ok bool) { return w.plain, w.exact }
@@ -136,6 +186,10 @@ func (w *Wildcard) Match(text string) bool {
 		return text == w.plain
 	case w.runs:
 		return w.simulate(text)
+	case w.middle != "":
+		if found, sure := w.contains(text); found || sure {
+			return found
+		}
 	}
 	return w.greedy(text)
 }

@@ -76,7 +76,7 @@ func parseX(ctx context.Context, text string, eval cmds.Evaluator) (o xOptions, 
 				}
 				break
 			}
-			if !o.set(letters[0]) {
+			if letters[0] != '/' && !o.set(letters[0]) {
 				return o, fmt.Errorf("unknown option /%c", letters[0])
 			}
 		}
