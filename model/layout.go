@@ -52,7 +52,9 @@ func OffsetOf(s types.Store, typ string, path ...string) (uint32, error) {
 			return 0, &types.NotFoundError{What: "field", Name: name, In: t.Name}
 		}
 		off += f.Offset
-		t = f.Type
+		if t = f.Type; t == nil {
+			t = &types.Type{} // a table that gives no type has no members below
+		}
 		if len(t.Fields) == 0 && t.Name != "" {
 			if full, err := s.Type(t.Name); err == nil {
 				t = full

@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gokd/dumpfmt/snapshot"
+	"gokd/model/types"
+	"gokd/model/types/pdb/pdbtest"
 )
 
 // futureScenario is a machine with something to see for every walker, and
@@ -122,14 +124,77 @@ func ask(t *testing.T, dump, symbols string, commands []string) map[string]strin
 	return answers
 }
 
+// futurePDBs writes the symbols as program databases, in a folder as symbol
+// servers keep them.
+func futurePDBs(t testing.TB, im *snapshot.Image) (symbols string) {
+	t.Helper()
+	symbols = t.TempDir()
+	for _, id := range im.Images() {
+		store, names, err := im.Resolver().Resolve(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec := pdbtest.Spec{GUID: id.GUID, Age: id.Age, Symbols: slices.Collect(names.All())}
+		if store != nil {
+			spec.Types = inOrder(t, store)
+		}
+		data, err := pdbtest.Build(spec)
+		if err != nil {
+			t.Fatalf("%s: %v", id.PDB, err)
+		}
+		dir := filepath.Join(symbols, id.PDB, fmt.Sprintf("%s%X", id.GUID, id.Age))
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, id.PDB), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return symbols
+}
+
+// inOrder lists the types of a store, each after those that it holds by value.
+func inOrder(t testing.TB, store types.Store) []*types.Type {
+	t.Helper()
+	var list []*types.Type
+	seen := map[*types.Type]bool{}
+	var add func(*types.Type)
+	add = func(typ *types.Type) {
+		if seen[typ] {
+			return
+		}
+		seen[typ] = true
+		if typ.Kind == types.KindArray {
+			add(typ.Elem)
+		}
+		for _, f := range typ.Fields {
+			add(f.Type)
+		}
+		switch typ.Kind {
+		case types.KindStruct, types.KindUnion, types.KindEnum:
+			list = append(list, typ)
+		}
+	}
+	for _, name := range store.(types.Lister).TypeNames() {
+		typ, err := store.Type(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		add(typ)
+	}
+	return list
+}
+
 var (
-	anyAddress = regexp.MustCompile("(0x)?\\b[0-9a-f]{8}`?[0-9a-f]{8}\\b|0x[0-9a-f]{16}\\b|DirBase: [0-9a-f]+|[0-9A-F]{32}-1|/\\S*/symbols/|\\(0006,[0-9a-f]{4}\\)")
+	anyAddress = regexp.MustCompile("(0x)?\\b[0-9a-f]{8}`?[0-9a-f]{8}\\b|0x[0-9a-f]{16}\\b|DirBase: [0-9a-f]+|\\(0006,[0-9a-f]{4}\\)")
+	anyTable   = regexp.MustCompile(`\((isf|pdb) symbols\) +\S+\.(json|pdb)`)
 	manyBlanks = regexp.MustCompile(` {2,}`)
 )
 
-// anonymous leaves out addresses.
+// anonymous leaves out addresses, sizes of IRPs and names of symbol files.
 func anonymous(text string) string {
-	return manyBlanks.ReplaceAllString(anyAddress.ReplaceAllString(text, "ADDRESS"), " ")
+	text = anyTable.ReplaceAllString(anyAddress.ReplaceAllString(text, "ADDRESS"), "(symbols)")
+	return manyBlanks.ReplaceAllString(text, " ")
 }
 
 // smallBlocks is where !poolfind goes on from large allocations to small ones,
@@ -154,18 +219,52 @@ func TestFuture(t *testing.T) {
 				im := futureImage(t, &snapshot.Variant{
 					Build: build, Types: newFuture(t, family, build, uint64(i)+1), Seed: uint64(i) + 1, EncodedDebugData: encoded,
 				})
-				dump, symbols := futureDump(t, im)
-				got := ask(t, dump, symbols, futureCommands)
-				for _, c := range futureCommands {
-					w := want[c]
-					if c == "!poolfind Leak 0" && family == "22000" { // segment heaps
-						w, _, _ = strings.Cut(w, smallBlocks)
-					}
-					if diff := cmp.Diff(w, got[c]); diff != "" {
-						t.Errorf("%s (-known +future):\n%s", c, diff)
+				dump, tables := futureDump(t, im)
+				for _, symbols := range []string{tables, futurePDBs(t, im)} {
+					got := ask(t, dump, symbols, futureCommands)
+					for _, c := range futureCommands {
+						w := want[c]
+						if c == "!poolfind Leak 0" && family == "22000" { // segment heaps
+							w, _, _ = strings.Cut(w, smallBlocks)
+						}
+						if diff := cmp.Diff(w, got[c]); diff != "" {
+							t.Errorf("%s (-known +future):\n%s", c, diff)
+						}
 					}
 				}
 			})
+		}
+	}
+}
+
+// TestFuture_noSymbols opens such a machine without symbols: every command that
+// would need them says which, and what needs none is right.
+func TestFuture_noSymbols(t *testing.T) {
+	t.Parallel()
+	for _, encoded := range []bool{false, true} {
+		im := futureImage(t, &snapshot.Variant{Build: 28000, Types: newFuture(t, "22000", 28000, 5), Seed: 5, EncodedDebugData: encoded})
+		id := im.Images()[0]
+		dump, _ := futureDump(t, im)
+		needs := fmt.Sprintf("not possible here: no layout of build 28000 fits this kernel; symbols are needed: %s, GUID %s, age %d\n", id.PDB, id.GUID, id.Age)
+		for _, c := range []string{"!process 0 0", "!thread", "!locks", "!poolused", "!poolfind Leak"} {
+			r := run(t, "", "-z", dump, "-c", ".echo ======;"+c+";q")
+			_, out, _ := strings.Cut(r.Out, "======\n")
+			name, _, _ := strings.Cut(c, " ")
+			if diff := cmp.Diff(name+": "+needs, out); diff != "" || r.Code == 0 {
+				t.Errorf("%s, encoded %v: exit %d, (-want +got):\n%s", c, encoded, r.Code, diff)
+			}
+		}
+		r := run(t, "", "-z", dump, "-c", ".echo ======;lm;.bugcheck;q")
+		_, out, _ := strings.Cut(r.Out, "======\n")
+		unloaded := "\nUnloaded modules:\nADDRESS ADDRESS dump_dumpfve.sys\nADDRESS ADDRESS dump_storport.sys\nADDRESS ADDRESS crashdmp.sys\n"
+		if encoded {
+			unloaded = ""
+		}
+		want := "start end module name\nADDRESS ADDRESS nt (export symbols) \n" + unloaded +
+			"module list: no entry of the list is of a known form; the symbols of this kernel tell its form\n" +
+			"Bugcheck code 000000E2\nArguments ADDRESS ADDRESS ADDRESS ADDRESS\n"
+		if diff := cmp.Diff(want, anonymous(out)); diff != "" {
+			t.Errorf("lm, encoded %v: (-want +got):\n%s", encoded, diff)
 		}
 	}
 }

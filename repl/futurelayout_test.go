@@ -18,6 +18,7 @@ type futureTypes struct {
 	rng   *rand.Rand
 	made  map[*types.Type]*types.Type
 	grown map[*types.Type]bool // made ones that have another size
+	fixed map[*types.Type]bool // embedded ones that stay as they are
 }
 
 func newFuture(t testing.TB, family string, build uint32, seed uint64) *futureTypes {
@@ -28,7 +29,12 @@ func newFuture(t testing.TB, family string, build uint32, seed uint64) *futureTy
 		}
 		f := &futureTypes{
 			Layout: l, build: build, rng: rand.New(rand.NewPCG(seed, 7)),
-			made: map[*types.Type]*types.Type{}, grown: map[*types.Type]bool{},
+			made: map[*types.Type]*types.Type{}, grown: map[*types.Type]bool{}, fixed: map[*types.Type]bool{},
+		}
+		for _, name := range l.TypeNames() {
+			if typ, err := l.Type(name); err == nil && (frozen(name) || f.twoViews(name)) {
+				f.freeze(typ)
+			}
 		}
 		for _, name := range l.TypeNames() { // in one order: the numbers follow it
 			if _, err := f.Type(name); err != nil {
@@ -80,7 +86,7 @@ func (f *futureTypes) of(t *types.Type) *types.Type {
 			n.Size = max(n.Size, n.Fields[i].Offset+n.Fields[i].Type.Size)
 		}
 	}
-	f.grown[&n] = n.Size != t.Size || t.Kind == types.KindStruct && !frozen(t.Name)
+	f.grown[&n] = n.Size != t.Size || t.Kind == types.KindStruct && !f.fixed[t]
 	return &n
 }
 
@@ -101,6 +107,28 @@ func frozen(name string) bool {
 	return false
 }
 
+// freeze keeps a type as it is, and with it all that it holds by value.
+func (f *futureTypes) freeze(t *types.Type) {
+	if f.fixed[t] {
+		return
+	}
+	f.fixed[t] = true
+	if t.Kind == types.KindArray {
+		f.freeze(t.Elem)
+	}
+	for _, m := range t.Fields {
+		f.freeze(m.Type)
+	}
+}
+
+// twoViews reports whether a structure is one of two views of the same memory,
+// whose members must stay above each other: resources, in builds that have fast
+// ones too.
+func (f *futureTypes) twoViews(name string) bool {
+	_, err := f.Layout.Type("_FAST_ERESOURCE_INTERNAL")
+	return err == nil && (name == "_ERESOURCE" || strings.HasPrefix(name, "_FAST_ERESOURCE"))
+}
+
 // cluster is members that overlap, such as those of an unnamed union.
 type cluster struct {
 	fields     []types.Field
@@ -115,7 +143,7 @@ func (f *futureTypes) reorder(t, original *types.Type) {
 		fields[i].Type = f.of(fields[i].Type)
 	}
 	t.Fields = fields
-	if frozen(t.Name) || len(fields) == 0 {
+	if f.fixed[original] || len(fields) == 0 {
 		return
 	}
 	var groups []cluster

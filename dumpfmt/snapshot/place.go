@@ -103,14 +103,15 @@ func (m *machine) placeResource(r *resource, fixed bool) {
 // the others in memory of their own with their idle threads.
 func (m *machine) placeProcessors() {
 	size := (m.size("_KPCR") + pageSize - 1) &^ (pageSize - 1)
+	thread := (m.size("_ETHREAD") + pageSize - 1) &^ (pageSize - 1)
 	for i, cpu := range m.cpus {
 		if i == 0 {
 			cpu.pcr, cpu.idle.at, cpu.context = m.global("KiInitialPCR"), m.global("KiInitialThread"), m.global("KiInitialContext")
 		} else {
-			need := size + 2*pageSize // with its idle thread and context record
+			need := size + thread + pageSize // with its idle thread and context record
 			cpu.pcr = m.taken.find(m.prof.pcrs, need, "a processor's control region")
 			cpu.idle.at = cpu.pcr + mem.VA(size)
-			cpu.context = cpu.idle.at + pageSize
+			cpu.context = cpu.idle.at + mem.VA(thread)
 			m.fail(m.kernel.mapRange(cpu.pcr, need, flagsData))
 		}
 		cpu.prcb = cpu.pcr + m.offset("_KPCR", "Prcb")

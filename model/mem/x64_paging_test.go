@@ -327,3 +327,18 @@ func TestSpace_readsDemandZero(t *testing.T) {
 		t.Errorf("read %#x, %v", v, err)
 	}
 }
+
+// TestSoftPTE_unknown reads what the hardware reads, and nothing else, of a build
+// whose other entries have a form that is not known.
+func TestSoftPTE_unknown(t *testing.T) {
+	t.Parallel()
+	s := &Space{soft: SoftPTE{Unknown: true}}
+	if page, zero, err := s.leaf(0x5000|bitValid, 0, 0); err != nil || zero || page != 0x5000 {
+		t.Errorf("a valid entry: %#x, %v, %v", uint64(page), zero, err)
+	}
+	for _, pte := range []uint64{0x5000 | bitTrans, 0x80, 0xffffa80000000000 | bitProto, 0x200002} {
+		if page, zero, err := s.leaf(pte, 0, 0); err == nil {
+			t.Errorf("entry %#x: page %#x, zero %v", pte, uint64(page), zero)
+		}
+	}
+}

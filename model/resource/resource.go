@@ -184,7 +184,11 @@ func (f *finder) spend(n int) (ok bool) {
 
 func newFinder(ctx context.Context, k *model.Kernel) *finder {
 	f := &finder{ctx: ctx, k: k}
-	f.fast = k.Object("_FAST_ERESOURCE_INTERNAL", 0).Has("OwnerEntryListHead")
+	// A fast resource is told by its list of owners, which must lie where others
+	// have their first owner, as it does on every build that has both.
+	head := k.Object("_FAST_ERESOURCE_INTERNAL", 0).Field("OwnerEntryListHead")
+	owner := k.Object("_ERESOURCE", 0).Field("OwnerEntry")
+	f.fast = head.Err() == nil && owner.Err() == nil && head.Addr() == owner.Addr()
 	f.chain = k.Object("_KWAIT_CHAIN_ENTRY", 0).Has("Event")
 	return f
 }
