@@ -142,8 +142,8 @@ func (a *atlas) processors(k *model.Kernel) {
 	}
 }
 
-// maxStacks limits the stacks that are kept.
-const maxStacks = model.MaxThreads
+// maxStacks limits the stacks that are kept: many more than a machine has threads.
+const maxStacks = 1 << 17
 
 // stacks adds the kernel stacks of all threads.
 func (a *atlas) stacks(ctx context.Context, k *model.Kernel) error {

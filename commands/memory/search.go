@@ -49,7 +49,6 @@ type searched struct {
 	Holes   uint64 `json:"gaps"`          // larger pieces of which nothing is known: their tables are missing
 
 	writable bool // only what can be written was wanted
-	quiet    bool // addresses only: what reads them wants no other lines
 }
 
 // Type names the record.
@@ -60,9 +59,6 @@ func (x *searched) SkippedItems() int { return int(min(x.Missing+x.Holes, 1<<30)
 
 // WriteText says on a line of our own what kd leaves unsaid.
 func (x *searched) WriteText(p *report.Printer) {
-	if x.quiet {
-		return
-	}
 	switch {
 	case x.Matches > 0:
 	case x.Bytes == 0 && x.writable:
@@ -112,7 +108,7 @@ func runSearch(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink
 		return err
 	}
 	h := &hunt{ctx: ctx, s: s, src: virtual(s), out: out, q: q, kept: kept, row: make([]byte, 16), have: make([]bool, 16)}
-	h.sum.quiet, h.sum.writable = q.addresses, q.writable
+	h.sum.writable = q.writable
 	switch {
 	case q.writable && !h.src.space.Paged():
 		return errors.New("s: the flag w needs page tables, and this dump has none")

@@ -81,13 +81,14 @@ func TestSearch_missing(t *testing.T) {
 	k := m.kernel()
 	want := "Pages of the range that are not in the dump, and were not searched: 1.\nGaps in the range, of which the dump has neither pages nor page tables: 1.\n"
 	got := answer(t, k, "s -[1]a fffffa8000001ff8 L?400000 needle;s -a fffffa8000002000 L?400000 needle")
-	want = "0xfffffa80`00001ff8\nNothing was searched: no memory of the range is in the dump.\n" + want
+	want = "0xfffffa80`00001ff8\n" + want + "Nothing was searched: no memory of the range is in the dump.\n" + want
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 	slot := m.path(0xfffffa8000000000)[2]&pteFrame + 8
 	m.put(mem.PA(slot), m.get(mem.PA(slot))&^uint64(pteWrite))
-	if d := cmp.Diff("", answer(t, m.kernel(), "s -[1w]a fffffa8000001000 L1000 needle")); d != "" {
+	want = "Nothing was searched: no memory of the range is in the dump and can be written.\n"
+	if d := cmp.Diff(want, answer(t, m.kernel(), "s -[1w]a fffffa8000001000 L1000 needle")); d != "" {
 		t.Errorf("read-only (-want +got):\n%s", d)
 	}
 }
