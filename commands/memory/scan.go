@@ -16,7 +16,7 @@ type scanner struct {
 	q        query
 	hit      func(at uint64) error
 	text     func(at uint64, chars []byte) error
-	progress func(at uint64)
+	progress func(bytes uint64)
 
 	last           uint64 // of the range
 	next           uint64 // address behind the last piece
@@ -26,7 +26,7 @@ type scanner struct {
 	buf            []byte
 	bytes          uint64
 	missing, holes uint64
-	reported       uint64
+	leaves         uint64
 	err            error
 
 	slicer mem.Slicer
@@ -35,11 +35,11 @@ type scanner struct {
 	inside func() error // scans leaf
 }
 
-// How much is read at once where memory can't be had without a copy, and how
-// often progress is told.
+// How much is read at once where memory can't be had without a copy, and after
+// how many leaves progress is told.
 const (
 	scanBuffer  = 64 << 10
-	reportEvery = 16 << 20
+	reportEvery = 4096
 )
 
 // largestTry is the largest hole whose pages are tried one by one: an image file
@@ -100,9 +100,8 @@ func (c *scanner) visit(l mem.Leaf) bool {
 	default:
 		c.err = c.present()
 	}
-	if at := uint64(l.VA); c.progress != nil && at-c.reported >= reportEvery {
-		c.reported = at
-		c.progress(at)
+	if c.leaves++; c.progress != nil && c.leaves%reportEvery == 0 {
+		c.progress(c.bytes)
 	}
 	return c.err == nil && c.ctx.Err() == nil
 }

@@ -135,7 +135,7 @@ func runSearch(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink
 func (h *hunt) area() error {
 	c := newScanner(h.ctx, h.src, h.q)
 	c.hit, c.text = h.hit, h.text
-	c.progress = func(at uint64) { h.s.Report("searching", at-h.q.start, h.q.length) }
+	c.progress = func(bytes uint64) { h.s.Report("MB searched", bytes>>20, 0) }
 	err := c.search()
 	h.sum.Bytes, h.sum.Missing, h.sum.Holes = c.bytes, c.missing, c.holes
 	return err
