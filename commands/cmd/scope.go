@@ -74,7 +74,15 @@ func (s *Session) ReadVirtual(p []byte, at mem.VA) (int, error) {
 	if space == nil {
 		return 0, errors.New("no dump is open")
 	}
-	return space.ReadVirtual(p, at)
+	n, err := space.ReadVirtual(p, at)
+	if err != nil && space != s.Kernel.Space && at>>47 != 0 {
+		// The kernel's half is that of every process; a dump may lack parts of a
+		// process's own tables.
+		if m, kerr := s.Kernel.Space.ReadVirtual(p[n:], at+mem.VA(n)); kerr == nil {
+			return n + m, nil
+		}
+	}
+	return n, err
 }
 
 // Registers gives the registers of the current scope: a context that was set,

@@ -21,6 +21,22 @@ const (
 	setFrame   = ".frame"
 )
 
+// kdError is an error in kd's own words, and the reason where there is one.
+type kdError struct {
+	text string
+	why  error
+}
+
+func (e *kdError) Error() string {
+	if e.why != nil {
+		return e.text + ": " + e.why.Error()
+	}
+	return e.text
+}
+
+// Unwrap gives the reason.
+func (e *kdError) Unwrap() error { return e.why }
+
 // contextChange is the record of what a command chose.
 type contextChange struct {
 	Thread  *report.Addr `json:"thread"`

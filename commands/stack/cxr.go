@@ -2,7 +2,6 @@ package stack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"gokd/commands/cmd"
@@ -85,7 +84,7 @@ the exception's. .cxr goes back. A dump whose bug check is no exception has none
 }
 
 // errNoException is kd's sentence where there is no exception context.
-var errNoException = errors.New("Unable to get exception context, HRESULT 0x8000FFFF")
+var errNoException = &kdError{text: "Unable to get exception context, HRESULT 0x8000FFFF"}
 
 func runExceptionContext(ctx context.Context, s *cmd.Session, _ cmd.Args, out report.Sink) error {
 	if err := x64Only(s, ".ecxr"); err != nil {

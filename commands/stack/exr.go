@@ -3,7 +3,6 @@ package stack
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	"gokd/commands/cmd"
@@ -59,7 +58,7 @@ func parseException(b []byte) (e exception, ok bool) {
 }
 
 // errNoEvent is kd's sentence where the dump was made for no exception.
-var errNoEvent = errors.New("Last event was not an exception")
+var errNoEvent = &kdError{text: "Last event was not an exception"}
 
 func runException(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
 	at := in.Addr("Address")

@@ -92,10 +92,7 @@ func runFrame(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink)
 		return fmt.Errorf(".frame: %w", err)
 	}
 	if n >= len(st.Frames) {
-		if st.Err != nil {
-			return fmt.Errorf("Cannot find frame %#x, previous scope unchanged: %w", n, st.Err)
-		}
-		return fmt.Errorf("Cannot find frame %#x, previous scope unchanged", n)
+		return &kdError{fmt.Sprintf("Cannot find frame %#x, previous scope unchanged", n), st.Err}
 	}
 	s.Scope.Frame = n
 	if err := emitFrame(out, st, n); err != nil {

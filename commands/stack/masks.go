@@ -165,6 +165,9 @@ const (
 
 // runMask shows the groups of registers that a mask asks for.
 func runMask(ctx context.Context, s *cmd.Session, text string, out report.Sink) error {
+	if text == "" {
+		return cmd.Misuse(errors.New("rM needs a mask: 1 general, 4 floating point, 8 segments, 20 debug, 40 xmm, 80 control registers"))
+	}
 	mask, rest, err := s.Eval.EvalPrefix(ctx, text)
 	switch {
 	case err != nil:

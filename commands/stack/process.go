@@ -63,12 +63,32 @@ func enterProcess(ctx context.Context, s *cmd.Session, at mem.VA) error {
 		}
 		return refuse(ctx, s, at, "a process object")
 	}
-	space, err := process.Space(s.Kernel, at)
+	space, err := spaceOf(s, at)
 	if err != nil {
-		return fmt.Errorf("page tables of process %s: %w", at, err)
+		return err
 	}
 	s.Scope.Process, s.Scope.Space = at, space
 	return nil
+}
+
+// spaceOf gives the address space of a process. One whose page tables are not in
+// the dump would make the kernel unreadable too.
+func spaceOf(s *cmd.Session, at mem.VA) (*mem.Space, error) {
+	space, err := process.Space(s.Kernel, at)
+	if err == nil && space.Paged() {
+		err = rootReadable(s, space.Root())
+	}
+	if err != nil {
+		return nil, fmt.Errorf("page tables of process %s: %w", at, err)
+	}
+	return space, nil
+}
+
+// rootReadable tells why a top page table can't be used.
+func rootReadable(s *cmd.Session, root mem.PA) error {
+	var b [mem.PageSize]byte
+	_, err := s.Kernel.Space.Physical().ReadPhysical(b[:], root&^(mem.PageSize-1))
+	return err
 }
 
 var userContext = &cmd.Command{
@@ -98,8 +118,7 @@ func runUserContext(_ context.Context, s *cmd.Session, in cmd.Args, out report.S
 	case root == 0:
 		s.Scope.Space, s.Scope.Process = nil, 0
 	default:
-		var b [8]byte
-		if _, err := s.Kernel.Space.Physical().ReadPhysical(b[:], root&^(mem.PageSize-1)); err != nil {
+		if err := rootReadable(s, root); err != nil {
 			return fmt.Errorf(".context: page tables at %#x: %w", uint64(root), err)
 		}
 		s.Scope.Space, s.Scope.Process = s.Kernel.Space.WithRoot(root), 0

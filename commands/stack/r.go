@@ -29,7 +29,8 @@ signed, ub uw ud uq in hexadecimal, f and d floating point.
 
 rF shows the floating-point unit, rX the xmm registers, rM MASK what the mask asks for:
 1 or 2 general, 4 floating point, 8 segments, 20 debug, 40 xmm, 80 control and 100 system
-registers. r $t0 = EXPRESSION sets a pseudo-register, r $.u0 = TEXT a fixed alias.
+registers. r $t0 = EXPRESSION sets a pseudo-register, r $.u0 = TEXT a fixed alias; r ?
+shows all of $t0 to $t19.
 
 Question marks stand for what a frame does not know: only the registers that functions
 preserve are found again. After .thread and .trap such registers show as zeros, as in kd;
@@ -50,12 +51,15 @@ func runRegisters(ctx context.Context, s *cmd.Session, in cmd.Args, out report.S
 	mode := byte(0)
 	if in.Joined {
 		switch c := text[0]; c {
-		case 'F', 'X', 'M', 'f', 'x', 'm':
-			mode, text = c&^0x20, strings.TrimSpace(text[1:])
+		case 'F', 'X', 'M':
+			mode, text = c, strings.TrimSpace(text[1:])
 		case '$', '@', '?', ':', '.':
 		default:
 			return &cmd.UnknownError{Line: "r" + strings.Fields(text)[0], Similar: s.Commands.Similar("r"+strings.Fields(text)[0], 3)}
 		}
+	}
+	if text == "?" {
+		return userVariables(s, out)
 	}
 	text = strings.TrimSpace(strings.TrimPrefix(text, "?"))
 	if s.Kernel.Source.Machine == model.MachineARM64 {
@@ -172,6 +176,22 @@ func lookup(ctx context.Context, s *cmd.Session, v *view, name string) (wide, er
 		return n, err
 	}
 	return wide{}, fmt.Errorf("r: there is no register %q; r alone shows all", name)
+}
+
+// userVariables shows $t0 to $t19.
+func userVariables(s *cmd.Session, out report.Sink) error {
+	r := &registerLines{processor: s.CPU, gap: " "}
+	var list []register
+	for i := 0; ; i++ {
+		name := fmt.Sprintf("$t%d", i)
+		t, ok := s.Pseudo(name)
+		if !ok {
+			break
+		}
+		list = append(list, wideOf(fmt.Sprintf("%4s", name), t.Value, 8).register)
+	}
+	r.add(3, list)
+	return out.Emit(r)
 }
 
 // arm64Registers shows those of the crashed processor of an ARM64 machine.

@@ -7,7 +7,6 @@ import (
 	"gokd/commands/cmd"
 	"gokd/commands/report"
 	"gokd/model/mem"
-	"gokd/model/process"
 	"gokd/model/thread"
 	"gokd/model/unwind"
 )
@@ -47,8 +46,8 @@ func runThreadContext(ctx context.Context, s *cmd.Session, in cmd.Args, out repo
 		if err != nil {
 			return fmt.Errorf("process of thread %s: %w", at, err)
 		}
-		if scope.Space, err = process.Space(k, owner); err != nil {
-			return fmt.Errorf("process of thread %s: %w", at, err)
+		if scope.Space, err = spaceOf(s, owner); err != nil {
+			return err
 		}
 		scope.Process = owner
 		text += fmt.Sprintf("Implicit process is now %s\n", report.Addr(owner).Tick())
