@@ -189,14 +189,9 @@ func (r *symbolRecord) WriteText(p *report.Printer) {
 	p.Printf("%s%s\n", name, r.tail(r.opt))
 }
 
-// shownName gives a name as kd prints it: the compiler's of a string constant
-// tells a reader nothing.
-func shownName(name string) string {
-	if strings.HasPrefix(name, "??_C@") {
-		return "`string'"
-	}
-	return name
-}
+// shownName gives a name as kd prints it: those of C++ without what the compiler
+// adds.
+func shownName(name string) string { return model.Undecorate(name) }
 
 // class gives the words of x /v: where the symbol comes from, and what it is.
 func (r *symbolRecord) class(era report.Era) string {
@@ -309,7 +304,7 @@ func (o *xOptions) module1(ctx context.Context, s *cmds.Session, m *model.Module
 	match := symbolMatcher(o.pattern)
 	var hits []hit
 	for sym := range symbols.All() {
-		if !match(sym.Name) {
+		if shown := shownName(sym.Name); !match(shown) && (shown == sym.Name || !match(sym.Name)) {
 			continue
 		}
 		h := d.hit(sym)
