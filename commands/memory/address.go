@@ -14,7 +14,7 @@ import (
 var addressCommand = &cmd.Command{
 	Name: "!address", Group: cmd.GroupMemory,
 	Summary: "tell what an address of the kernel belongs to, or list the kernel's regions",
-	Args:    restArg("address", "an address; none: the regions and what they come to", true),
+	Args:    restArg("Address", "an address; none: the regions and what they come to", true),
 	Needs:   cmd.NeedTarget,
 	Help: `Tells of an address: module image, kernel stack and whose, processor's own, pool,
 page tables, PFN database, system cache and so on, as far as the target tells or it

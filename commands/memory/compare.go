@@ -11,7 +11,7 @@ import (
 var compareCommand = &cmd.Command{
 	Name: "c", Group: cmd.GroupMemory,
 	Summary: "compare two pieces of memory byte by byte",
-	Args:    restArg("range", "RANGE ADDRESS: what is compared with as many bytes at the address", false),
+	Args:    restArg("Range Address", "what is compared with as many bytes at the address", false),
 	Needs:   cmd.NeedTarget,
 	Help: `Shows each pair of bytes that differ, with their addresses. Bytes that the dump
 does not hold on either side are not compared; how many is told.`,

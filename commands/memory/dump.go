@@ -11,13 +11,13 @@ import (
 	"gokd/model/mem"
 )
 
-const dumpRange = "[/cN] [/p] [range]: columns; physical memory; ADDRESS, ADDRESS END or ADDRESS L COUNT; none: go on where the last one ended"
+const dumpRange = "[/cN] [/p] ADDRESS, ADDRESS END or ADDRESS L COUNT; none: go on where the last one ended; /cN: columns; /p: physical memory"
 
 // dumpAgain repeats the last format.
 var dumpAgain = &cmd.Command{
 	Name: "d", Group: cmd.GroupMemory,
 	Summary: "show memory in the last format that was used",
-	Args:    restArg("range", dumpRange, true),
+	Args:    restArg("Range", dumpRange, true),
 	Needs:   cmd.NeedTarget,
 	Help: `Shows memory as the last of da, db, dc, dd, dD, df, dp, dq, du, dw, dW, dyb and dyd
 did, at first as db. Without a range each goes on where the last one ended, at
@@ -74,7 +74,7 @@ func dumpCommand(f *format) *cmd.Command {
 	return &cmd.Command{
 		Name: f.name, Prefix: true, Case: strings.ToLower(f.name) != f.name, Group: cmd.GroupMemory,
 		Summary: f.summary,
-		Args:    restArg("range", dumpRange, true),
+		Args:    restArg("Range", dumpRange, true),
 		Needs:   cmd.NeedTarget,
 		Help: fmt.Sprintf("Shows %d values unless told otherwise; see d for ranges and question marks.%s",
 			f.count, moreHelp[f.kind]),
@@ -225,7 +225,7 @@ func structCommand(name string, unit int, example, summary string) *cmd.Command 
 	return &cmd.Command{
 		Name: name, Prefix: true, Case: unit == 2, Group: cmd.GroupMemory,
 		Summary: summary,
-		Args:    restArg("address", "[/cN] address of the structure", false),
+		Args:    restArg("[/cN] Address", "columns; of the structure", false),
 		Needs:   cmd.NeedTarget,
 		Help: `The structure is a length in bytes, the size of the buffer, and the buffer's
 address. As much of the buffer as the length says is shown; what kd would show

@@ -26,7 +26,7 @@ func followCommand(name string, back bool, summary string) *cmd.Command {
 	return &cmd.Command{
 		Name: name, Group: cmd.GroupMemory,
 		Summary: summary,
-		Args:    restArg("list", "ADDRESS [COUNT [SIZE]]: members at most, 20 (hex) by default; pointers of each, 4", false),
+		Args:    restArg("Address [Count [Size]]", "members at most, 20 (hex) by default; pointers of each, 4", false),
 		Needs:   cmd.NeedTarget,
 		Help: `dl follows the first pointer of each member, dlb the second, and both show its
 first pointers. The list ends where it comes back to its first member, or at a null
@@ -52,10 +52,10 @@ func linkCommand(name string, back bool, summary string) *cmd.Command {
 	return &cmd.Command{
 		Name: name, Group: cmd.GroupMemory,
 		Summary: summary,
-		Args:    restArg("list", "ADDRESS [COUNT [BIAS]]: members at most, 20 (hex) by default; bits of each pointer to ignore", false),
+		Args:    restArg("Address [Count [Bias]]", "members at most, 20 (hex) by default; bits of each pointer to ignore", false),
 		Needs:   cmd.NeedTarget,
 		Help: `The address is that of a LIST_ENTRY. The first four pointers of each member are
-shown. BIAS is a mask of bits that are not part of the pointers.`,
+shown. Bias is a mask of bits that are not part of the pointers.`,
 		Example: name + " nt!PsLoadedModuleList 3",
 		SeeAlso: []string{"dl"},
 		Run: func(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {

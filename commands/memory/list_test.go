@@ -47,9 +47,9 @@ func TestList(t *testing.T) {
 		"!dflink ffffcd06000010c0 20 ffff": "ffffcd06`000010c0  00000000`00010001 00000000`00000000\nffffcd06`000010d0  00000000`00000004 00000000`00000004\n" +
 			"00000000`00010000  ????????`???????? ????????`????????\n00000000`00010010  ????????`???????? ????????`????????\nThe list breaks off: its next member is not known: 0x10000: page not present (PXE 0x0).\n",
 		"dl ffffcd0600001100 20 1": "ffffcd06`00001100  00000000`00000000\n",
-		"dl ffffcd0600001100 0":    "dl: 0x0 members: want 1 to 0x100000\nusage: dl list\n",
-		"dl 1000 1 81":             "dl: 0x81 pointers of each member: want 1 to 0x80\nusage: dl list\n",
-		"dl 1 2 3 4":               "dl: unexpected \"4\"\nusage: dl list\n",
+		"dl ffffcd0600001100 0":    "dl: 0x0 members: want 1 to 0x100000\nusage: dl Address [Count [Size]]\n",
+		"dl 1000 1 81":             "dl: 0x81 pointers of each member: want 1 to 0x80\nusage: dl Address [Count [Size]]\n",
+		"dl 1 2 3 4":               "dl: unexpected \"4\"\nusage: dl Address [Count [Size]]\n",
 	} {
 		t.Run(line, func(t *testing.T) {
 			t.Parallel()
@@ -80,7 +80,7 @@ func TestStrings(t *testing.T) {
 		"dS fffffa8000001030":          "The string at fffffa8000001030 is empty; its buffer of 0 bytes is at 0000000000000000.\n",
 		"dS fffffa8000001040":          "00000000`00005000  \"????????\"\n",
 		"dS 5000":                      "dS: the structure at 0x5000: 0x5000: page not present (PXE 0x0)\n",
-		"dS fffffa8000001000 L2":       "dS: one virtual address is wanted\nusage: dS address\n",
+		"dS fffffa8000001000 L2":       "dS: one virtual address is wanted\nusage: dS [/cN] Address\n",
 		"dpu fffffa8000001050 L3":      "fffffa80`00001050  fffffa80`00001100 \"spotless\"\nfffffa80`00001058  00000000`00000000\nfffffa80`00001060  00000000`00005000\n",
 		"dpa fffffa8000001068 L1":      "fffffa80`00001068  fffffa80`00001180 \".[31mred.\"\n",
 		"dpp fffffa8000001050 L1":      "fffffa80`00001050  fffffa80`00001100 0074006f`00700073\n",
@@ -88,7 +88,7 @@ func TestStrings(t *testing.T) {
 		"da fffffa8000001180":          "fffffa80`00001180  \".[31mred.\"\n",
 		"da fffffa8000002ff0 L12":      "fffffa80`00002ff0  \"to the end of it??\"\n",
 		"du fffffa8000011000":          "fffffa80`00011000  \".a\u4f60\U0001f600.b\"\n",
-		"da fffffa8000001100 L?200000": "da: a string of 0x200000 characters: at most 0x100000 are shown\nusage: da [range]\n",
+		"da fffffa8000001100 L?200000": "da: a string of 0x200000 characters: at most 0x100000 are shown\nusage: da [Range]\n",
 	} {
 		t.Run(line, func(t *testing.T) {
 			t.Parallel()
@@ -144,8 +144,8 @@ func TestCompare(t *testing.T) {
 		"c 12f980 L4 12f984":     "00000000`0012f980  49 - 00000000`0012f984  65\n00000000`0012f981  6e - 00000000`0012f985  6d\n00000000`0012f982  20 - 00000000`0012f986  6f\n00000000`0012f983  6d - 00000000`0012f987  72\n",
 		"c 12f980 12f987 22fff8": "All 8 bytes are alike.\n",
 		"c 12f980 L9 22fff8":     "0 of 9 bytes differ; 1 were not compared: they are not in the dump on both sides.\n",
-		"c 12f980 22fff8":        "c: an address is missing\nusage: c range\n",
-		"c 12f980":               "c: a range is needed: ADDRESS L COUNT or ADDRESS END\nusage: c range\n",
+		"c 12f980 22fff8":        "c: an address is missing\nusage: c Range Address\n",
+		"c 12f980":               "c: a range is needed: ADDRESS L COUNT or ADDRESS END\nusage: c Range Address\n",
 	} {
 		if d := cmp.Diff(want, answer(t, k, line)); d != "" {
 			t.Errorf("%s (-want +got):\n%s", line, d)
@@ -183,7 +183,7 @@ func TestBlocks(t *testing.T) {
 	if err := s.Execute(t.Context(), "db; dc fffffa8000001004 L1"); err == nil {
 		t.Error("a dump without an address and without registers worked")
 	}
-	want = "db: an address is needed: nothing was shown yet, and the instruction pointer is not known\nusage: db [range]\n" +
+	want = "db: an address is needed: nothing was shown yet, and the instruction pointer is not known\nusage: db [Range]\n" +
 		"fffffa80`00001004  64636261                             abcd\n"
 	if d := cmp.Diff(want, b.String()); d != "" {
 		t.Errorf("(-want +got):\n%s", d)

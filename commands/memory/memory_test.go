@@ -221,9 +221,9 @@ ffffffff` + "`" + `00000100  ?? ?? ?? ?? ?? ?? ?? ??-?? ?? ?? ?? ?? ?? ?? ??  ??
 		{"bits of values", "dyd 12f980 L1", "                    3          2          1          0\n                   10987654 32109876 54321098 76543210\n" +
 			"                   -------- -------- -------- --------\n00000000`0012f980  01101101 00100000 01101110 01001001  6d206e49\n"},
 		{"case counts", "dD 403098 L2;dd 403098 L2", "00000000`00403098       1.39611588448e+17      1.39611588448e+17\n00000000`00403098  00000000 437f0000\n"},
-		{"a misspelt option", "dd /x 12f980", "dd: unknown option /x: want /c COLUMNS or /p\nusage: dd [range]\n"},
-		{"more than is there", "dd 12f980 L1 foo", "dd: unexpected \"foo\" after the range\nusage: dd [range]\n"},
-		{"too many columns", "dd /c 0 12f980", "dd: /c: 0 columns: want 1 to 1024\nusage: dd [range]\n"},
+		{"a misspelt option", "dd /x 12f980", "dd: unknown option /x: want /c COLUMNS or /p\nusage: dd [Range]\n"},
+		{"more than is there", "dd 12f980 L1 foo", "dd: unexpected \"foo\" after the range\nusage: dd [Range]\n"},
+		{"too many columns", "dd /c 0 12f980", "dd: /c: 0 columns: want 1 to 1024\nusage: dd [Range]\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -19,13 +19,13 @@ var physicalFormats = func() []*format {
 	return list
 }()
 
-const physicalRange = "[range]: ADDRESS, ADDRESS END or ADDRESS L COUNT; none: go on where the last one ended"
+const physicalRange = "ADDRESS, ADDRESS END or ADDRESS L COUNT; none: go on where the last one ended"
 
 func physicalCommand(f *format) *cmd.Command {
 	return &cmd.Command{
 		Name: f.name, Aliases: []string{"!kdexts." + f.name[1:], "!kext." + f.name[1:]}, Group: cmd.GroupMemory,
 		Summary: f.summary,
-		Args:    restArg("range", physicalRange, true),
+		Args:    restArg("Range", physicalRange, true),
 		Needs:   cmd.NeedTarget,
 		Help: `Takes physical addresses, as !pte and !vtop give them, and shows what is there in a
 layout of its own; ` + f.name[1:] + ` /p shows the same in that of ` + f.name[1:] + `. It ends at the first page that
@@ -42,7 +42,7 @@ is not there. [c], [uc] and [wc] before the address mean nothing in a dump.`,
 var physicalAgain = &cmd.Command{
 	Name: "!d", Group: cmd.GroupMemory,
 	Summary: "show physical memory in the last format that was used",
-	Args:    restArg("range", physicalRange, true),
+	Args:    restArg("Range", physicalRange, true),
 	Needs:   cmd.NeedTarget,
 	Help: `Shows physical memory as the last of !da, !db, !dc, !dd, !dp, !dq, !du and !dw did,
 at first as !db.`,

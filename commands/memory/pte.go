@@ -14,7 +14,7 @@ import (
 var pteCommand = &cmd.Command{
 	Name: "!pte", Aliases: []string{"!kdexts.pte"}, Group: cmd.GroupMemory,
 	Summary: "show how the page tables map an address",
-	Args:    restArg("address", "ADDRESS, or a page-table entry's; ADDRESS 1 takes it as an entry's as it stands; START END shows each page between", false),
+	Args:    restArg("Address [1|End]", "what to look up, or a page-table entry's address; 1: take it as an entry's as it stands; End: show each page up to it", false),
 	Needs:   cmd.NeedTarget,
 	Help: `Shows the entry of each level that maps an address, root first: where it stands in
 virtual memory, what it contains, and the page it leads to. Letters stand for bits:

@@ -172,9 +172,9 @@ pfn 1ae       ---DA--KWEV  pfn 1af       ---DA--KWEV  pfn 1b0       ---DA--KWEV 
 		"!pte fffffa8000001000 fffffa8000002fff": page + "\n" + next,
 		"!pte fffffa8000001000 fffffa8000001001": page,
 		"!pte 8000000000000000":                  strings.Repeat(" ", 43) + "VA 8000000000000000\n8000000000000000 is no address of this processor: bits 47 to 63 differ.\n",
-		"!pte 1000 fffffa8000001000":             "!pte: 0xfffffa8000001 pages: at most 0x10000 are shown at once\nusage: !pte address\n",
-		"!pte":                                   "!pte: address missing\nusage: !pte address\n",
-		"!pte 1 2 3":                             "!pte: unexpected \"3\"\nusage: !pte address\n",
+		"!pte 1000 fffffa8000001000":             "!pte: 0xfffffa8000001 pages: at most 0x10000 are shown at once\nusage: !pte Address [1|End]\n",
+		"!pte":                                   "!pte: Address [1|End] missing\nusage: !pte Address [1|End]\n",
+		"!pte 1 2 3":                             "!pte: unexpected \"3\"\nusage: !pte Address [1|End]\n",
 		"!vtop 1ad000 fffffa8000001234": "Amd64VtoP: Virt fffffa8000001234, pagedir 00000000001ad000\nAmd64VtoP: PML4E 00000000001adfa8\nAmd64VtoP: PDPE 00000000001ae000\n" +
 			"Amd64VtoP: PDE 00000000001af000\nAmd64VtoP: PTE 00000000001b0008\nAmd64VtoP: Mapped phys 00000000001b1234\nVirtual address fffffa8000001234 translates to physical address 1b1234.\n",
 		"!vtop 1ad 1f0000": "Amd64VtoP: Virt 00000000001f0000, pagedir 00000000001ad000\nAmd64VtoP: PML4E 00000000001ad000\nAmd64VtoP: zero PML4E\n" +

@@ -11,7 +11,7 @@ import (
 var searchCommand = &cmd.Command{
 	Name: "s", Group: cmd.GroupMemory,
 	Summary: "search memory for values or strings",
-	Args:    restArg("search", "[-[FLAGS]TYPE] RANGE PATTERN: types b w d q values, a u a string, sa su any string", false),
+	Args:    restArg("[-[Flags]Type] Range Pattern", "types b w d q: values; a u: a string; sa su: any string, without a pattern", false),
 	Needs:   cmd.NeedTarget,
 	Help: `Searches what is mapped of a range of virtual memory and shows each hit as a row.
 The pattern is a list of values of the type's size, bytes without one, or for a and

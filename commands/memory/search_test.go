@@ -52,14 +52,14 @@ func TestSearch(t *testing.T) {
 			"ffff8287`ad34f9a4  06 a1 ff ff 00 00 00 00-64 86 00 00 00 00 00 00  ........d.......\n"},
 		{"nothing there", "s 1000 L1000 1", "Nothing was searched: no memory of the range is in the dump.\n"},
 		{"no range", "s 76d30000 4d", "range 0x76d30000 to 0x4d: its end lies below its start\n"},
-		{"no pattern", "s 76d30000 L10", "s: a pattern is missing: values, or a string in quotes\nusage: s search\n"},
-		{"too large a value", "s 76d30000 L10 100", "s: 0x100 does not fit 1 bytes: -w, -d and -q search for larger values\nusage: s search\n"},
-		{"an unknown type", "s -z 76d30000 L10 1", "s: -z is no type of search: want b, w, d, q, a, u, sa or su\nusage: s search\n"},
-		{"an unknown flag", "s -[x]b 76d30000 L10 1", "s: unknown flag \"x\": want s, r, w, 1, l LENGTH or n HITS\nusage: s search\n"},
-		{"an open bracket", "s -[w 76d30000 L10 1", "s: the flags have no closing bracket\nusage: s search\n"},
-		{"an open quote", `s -a 76d30000 L10 "x`, "s: missing closing quote in \"\\\"x\"\nusage: s search\n"},
-		{"both flags", "s -[sr]b 76d30000 L10 1", "s: the flags s and r can't be combined\nusage: s search\n"},
-		{"objects", "s -v 76d30000 L10 1", "s: -v searches for the C++ objects of a program: a kernel has none\nusage: s search\n"},
+		{"no pattern", "s 76d30000 L10", "s: a pattern is missing: values, or a string in quotes\nusage: s [-[Flags]Type] Range Pattern\n"},
+		{"too large a value", "s 76d30000 L10 100", "s: 0x100 does not fit 1 bytes: -w, -d and -q search for larger values\nusage: s [-[Flags]Type] Range Pattern\n"},
+		{"an unknown type", "s -z 76d30000 L10 1", "s: -z is no type of search: want b, w, d, q, a, u, sa or su\nusage: s [-[Flags]Type] Range Pattern\n"},
+		{"an unknown flag", "s -[x]b 76d30000 L10 1", "s: unknown flag \"x\": want s, r, w, 1, l LENGTH or n HITS\nusage: s [-[Flags]Type] Range Pattern\n"},
+		{"an open bracket", "s -[w 76d30000 L10 1", "s: the flags have no closing bracket\nusage: s [-[Flags]Type] Range Pattern\n"},
+		{"an open quote", `s -a 76d30000 L10 "x`, "s: missing closing quote in \"\\\"x\"\nusage: s [-[Flags]Type] Range Pattern\n"},
+		{"both flags", "s -[sr]b 76d30000 L10 1", "s: the flags s and r can't be combined\nusage: s [-[Flags]Type] Range Pattern\n"},
+		{"objects", "s -v 76d30000 L10 1", "s: -v searches for the C++ objects of a program: a kernel has none\nusage: s [-[Flags]Type] Range Pattern\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -13,7 +13,7 @@ import (
 var vtopCommand = &cmd.Command{
 	Name: "!vtop", Aliases: []string{"!kdexts.vtop"}, Group: cmd.GroupMemory,
 	Summary: "translate a virtual address by the page tables of a process",
-	Args:    restArg("address", "[DIRBASE] ADDRESS: the DirBase that !process shows, or its page number; 0 or none: the scope's", false),
+	Args:    restArg("[DirBase] Address", "the DirBase that !process shows, or its page number; 0 or none: the scope's", false),
 	Needs:   cmd.NeedTarget,
 	Help: `Goes down the page tables and shows the physical address of the entry of each level,
 and where the address lies in physical memory. Expressions are taken for both.`,
@@ -25,7 +25,7 @@ and where the address lies in physical memory. Expressions are taken for both.`,
 var ptovCommand = &cmd.Command{
 	Name: "!ptov", Aliases: []string{"!kdexts.ptov"}, Group: cmd.GroupMemory,
 	Summary: "list the physical pages that a process maps, with their virtual addresses",
-	Args:    restArg("dirbase", "the DirBase that !process shows; 0 or none: the scope's", true),
+	Args:    restArg("DirBase", "the DirBase that !process shows; 0 or none: the scope's", true),
 	Needs:   cmd.NeedTarget,
 	Help: `Lists every page that the tables map and that is valid, by virtual address: the
 physical address, then the virtual one. The list is long; Ctrl-C ends it. The pages
