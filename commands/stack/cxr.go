@@ -19,9 +19,9 @@ var contextRecordCommand = &cmd.Command{
 		{Name: "Address", Kind: cmd.KindAddr, Optional: true, Doc: "a CONTEXT; none: back to the processor's own registers"},
 	},
 	Needs: cmd.NeedTarget,
-	Help: `Shows the registers of the CONTEXT at an address, as bug checks of exceptions name one,
-and lets r and k start from them. Memory whose flags say that it is no CONTEXT of x64 is
-refused. .cxr alone goes back.`,
+	Help: `Shows the registers of the CONTEXT at an address, as bug checks of exceptions name
+one, and lets r and k start from them. Memory whose flags say that it is no
+CONTEXT of x64 is refused. .cxr alone goes back.`,
 	Example: ".cxr",
 	SeeAlso: []string{".ecxr", ".trap", ".exr", ".thread", "k", "r"},
 	Run:     runContextRecord,
@@ -75,9 +75,10 @@ var exceptionContext = &cmd.Command{
 	Name: ".ecxr", Group: cmd.GroupThread,
 	Summary: "show the registers of the exception that stopped the machine and use them",
 	Needs:   cmd.NeedTarget,
-	Help: `Shows the registers where the exception happened, and lets r and k start from them: the
-context record that the bug check names, else the one in the dump's header where that is
-the exception's. .cxr goes back. A dump whose bug check is no exception has none.`,
+	Help: `Shows the registers where the exception happened, and lets r and k start from
+them: the context record that the bug check names, else the one in the dump's
+header where that is the exception's. .cxr goes back. A dump whose bug check is no
+exception has none.`,
 	Example: ".bugcheck",
 	SeeAlso: []string{".cxr", ".exr", ".bugcheck"},
 	Run:     runExceptionContext,

@@ -20,8 +20,8 @@ var exceptionRecord = &cmd.Command{
 	}},
 	Needs: cmd.NeedTarget,
 	Help: `Shows code, address and parameters of the exception record at an address, and what
-they mean for access violations, failed page-ins and fast failures. Memory that can't be
-an exception record, with more than 15 parameters or no code, is refused.`,
+they mean for access violations, failed page-ins and fast failures. Memory that
+can't be an exception record, with more than 15 parameters or no code, is refused.`,
 	Example: ".exr -1",
 	SeeAlso: []string{".ecxr", ".cxr", ".bugcheck"},
 	Run:     runException,

@@ -19,11 +19,11 @@ var localFrame = &cmd.Command{
 		Doc: "/r show the frame's registers, /c use them; the frame's number as k shows it, or = BasePtr StackPtr InstructionPtr",
 	}},
 	Needs: cmd.NeedTarget,
-	Help: `Makes a frame of the stack the current one, @$frame, and shows its line; alone it shows
-which one that is. /r shows the registers in that frame: what functions preserve is
-followed through the unwind data, all else has question marks. /c makes them the register
-context, so that r and k start from that frame, which is number 0 then; .cxr goes back. A
-number is hexadecimal.`,
+	Help: `Makes a frame of the stack the current one, @$frame, and shows its line; alone it
+shows which one that is. /r shows the registers in that frame: what functions
+preserve is followed through the unwind data, all else has question marks. /c
+makes them the register context, so that r and k start from that frame, which is
+number 0 then; .cxr goes back. A number is hexadecimal.`,
 	Example: ".frame 2\n.frame /r 0n1\n.frame",
 	SeeAlso: []string{"k", "r", ".cxr"},
 	Run:     runFrame,

@@ -20,19 +20,19 @@ var stackTrace = &cmd.Command{
 		Doc: "letters joined to the k; a number of frames; = StackPtr [InstructionPtr] or = BasePtr StackPtr InstructionPtr; -how",
 	}},
 	Needs: cmd.NeedTarget,
-	Help: `Shows who called whom, from the place where the processor, or the thread of .thread,
-stood; after .cxr or .trap from the registers that these set. The letters may stand in
-any order: b or v shows the four words where the callee may have kept its arguments, v
-also trap frames; c shows nothing but the places; f the bytes from frame to frame; n
-numbers (all but -compat 6.2 do that anyway). p, P, L and M are taken and change
-nothing: the symbols at hand know no parameters and no source lines. A number is
-hexadecimal. -how tells behind each frame how it was found.
+	Help: `Shows who called whom, from the place where the processor, or the thread of
+.thread, stood; after .cxr or .trap from the registers that these set. The letters
+may stand in any order: b or v shows the four words where the callee may have kept
+its arguments, v also trap frames; c shows nothing but the places; f the bytes
+from frame to frame; n numbers (all but -compat 6.2 do that anyway). p, P, L and M
+are taken and change nothing: the symbols at hand know no parameters and no source
+lines. A number is hexadecimal. -how tells behind each frame how it was found.
 
 Frames come from the images' own unwind data. Where the dump lacks it the stack is
-scanned for return addresses below a WARNING line: of these some may be left over from
-calls that ended long ago. "Args to Child" is what lies in the caller's home slots now;
-optimized code keeps other things there. Frames of user mode are not walked, and inline
-functions are not known.`,
+scanned for return addresses below a WARNING line: of these some may be left over
+from calls that ended long ago. "Args to Child" is what lies in the caller's home
+slots now; optimized code keeps other things there. Frames of user mode are not
+walked, and inline functions are not known.`,
 	Example: "k\nkvn 4\nkc\nkf -how",
 	SeeAlso: []string{".frame", ".kframes", "kd", "!thread", ".thread"},
 	Run:     runTrace,

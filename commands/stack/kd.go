@@ -20,9 +20,9 @@ var rawStack = &cmd.Command{
 		Doc: "words of 32 bits; the number of .kframes if none is given",
 	}},
 	Needs: cmd.NeedTarget,
-	Help: `Shows what lies on the stack of the current scope from its stack pointer up, 32 bits a
-line as kd does. Where two words make an address in a module, its name stands beside
-the lower one: each may be a return address, or was one once.`,
+	Help: `Shows what lies on the stack of the current scope from its stack pointer up, 32
+bits a line as kd does. Where two words make an address in a module, its name
+stands beside the lower one: each may be a return address, or was one once.`,
 	Example: "kd 10",
 	SeeAlso: []string{"k", ".kframes"},
 	Run:     runRawStack,

@@ -12,8 +12,8 @@ var kframes = &cmd.Command{
 	Name: ".kframes", Group: cmd.GroupThread,
 	Summary: "set how many frames k shows",
 	Args:    []cmd.Arg{{Name: "count", Kind: cmd.KindFlags, Optional: true, Doc: "frames, from 1 to ffff; a number is hexadecimal"}},
-	Help: `Sets how many frames the k commands show, and how many words kd, where no number is
-given. Alone it shows the number. It is 256 when gokd starts.`,
+	Help: `Sets how many frames the k commands show, and how many words kd, where no number
+is given. Alone it shows the number. It is 256 when gokd starts.`,
 	Example: ".kframes 20\n.kframes",
 	SeeAlso: []string{"k"},
 	Run: func(_ context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {

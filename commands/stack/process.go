@@ -22,9 +22,9 @@ var processContext = &cmd.Command{
 	},
 	Needs: cmd.NeedThreads,
 	Help: `Makes a process the implicit one: addresses of user mode are read through its page
-tables, and @$proc is its address. The implicit thread and its registers stay. /P is the
-same as /p. A kernel dump holds hardly any pages of user mode, and a small one no page
-tables at all.`,
+tables, and @$proc is its address. The implicit thread and its registers stay. /P
+is the same as /p. A kernel dump holds hardly any pages of user mode, and a small
+one no page tables at all.`,
 	Example: ".process\n.process fffffa800cd6a5f0\n.process 0",
 	SeeAlso: []string{".thread", ".context", "!process"},
 	Run:     runProcessContext,

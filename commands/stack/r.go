@@ -20,22 +20,24 @@ var registers = &cmd.Command{
 		Doc: "names with commas between, each maybe with :TYPE; $t0 = EXPRESSION; behind the r: F, X, or M and a mask",
 	}},
 	Needs: cmd.NeedTarget,
-	Help: `Shows the registers of the current scope: as the processor's were saved when the dump
-was made, or as .thread, .cxr, .trap or .frame /c set them; then the place and the
-instruction there, with the address that it reads or writes and what is there. Named
-registers stand alone: 64 bits, parts (eax, ax, al, r8d), flags (zf), xmm0, mxcsr, st0,
-dr7, cr3, and pseudo-registers. :TYPE shows elements, the highest first: ib iw id iq
-signed, ub uw ud uq in hexadecimal, f and d floating point.
+	Help: `Shows the registers of the current scope: as the processor's were saved when the
+dump was made, or as .thread, .cxr, .trap or .frame /c set them; then the place
+and the instruction there, with the address that it reads or writes and what is
+there. Named registers stand alone: 64 bits, parts (eax, ax, al, r8d), flags (zf),
+xmm0, mxcsr, st0, dr7, cr3, and pseudo-registers. :TYPE shows elements, the
+highest first: ib iw id iq signed, ub uw ud uq in hexadecimal, f and d floating
+point.
 
-rF shows the floating-point unit, rX the xmm registers, rM MASK what the mask asks for:
-1 or 2 general, 4 floating point, 8 segments, 20 debug, 40 xmm, 80 control and 100 system
-registers. r $t0 = EXPRESSION sets a pseudo-register, r $.u0 = TEXT a fixed alias; r ?
-shows all of $t0 to $t19.
+rF shows the floating-point unit, rX the xmm registers, rM MASK what the mask asks
+for: 1 or 2 general, 4 floating point, 8 segments, 20 debug, 40 xmm, 80 control
+and 100 system registers. r $t0 = EXPRESSION sets a pseudo-register, r $.u0 = TEXT
+a fixed alias; r ? shows all of $t0 to $t19.
 
-Question marks stand for what a frame does not know: only the registers that functions
-preserve are found again. After .thread and .trap such registers show as zeros, as in kd;
-in JSON they are null. Nothing in a dump is changed: r rax=1 does not work. A dump of an
-ARM64 machine holds the registers of the processor that crashed.`,
+Question marks stand for what a frame does not know: only the registers that
+functions preserve are found again. After .thread and .trap such registers show as
+zeros, as in kd; in JSON they are null. Nothing in a dump is changed: r rax=1 does
+not work. A dump of an ARM64 machine holds the registers of the processor that
+crashed.`,
 	Example: "r\nr rip,rsp\nr rax:ub\nr $t0 = 5\nr $t0\nrX\nrM 80",
 	SeeAlso: []string{".frame", ".cxr", ".trap", ".thread", "~"},
 	Run:     runRegisters,

@@ -21,10 +21,10 @@ var threadContext = &cmd.Command{
 		{Name: "Thread", Kind: cmd.KindAddr, Optional: true, Doc: "thread object; none or 0: back to the processor's current thread"},
 	},
 	Needs: cmd.NeedThreads,
-	Help: `Makes a thread the implicit one: r and k show its registers and stack from then on, and
-@$thread is its address. /P is the same as /p: pages in transition are always found. Of a
-thread that does not run, a dump holds the registers that a context switch keeps: rip, rsp
-and rbp; the others show as zeros.`,
+	Help: `Makes a thread the implicit one: r and k show its registers and stack from then
+on, and @$thread is its address. /P is the same as /p: pages in transition are
+always found. Of a thread that does not run, a dump holds the registers that a
+context switch keeps: rip, rsp and rbp; the others show as zeros.`,
 	Example: ".thread fffffa80169538a0\nk 4\n.thread",
 	SeeAlso: []string{".process", ".cxr", "k", "r", "!thread"},
 	Run:     runThreadContext,

@@ -22,10 +22,10 @@ var trapFrame = &cmd.Command{
 	}},
 	Needs: cmd.NeedTarget,
 	Help: `Shows the registers that the kernel saved when it was entered by an interrupt, an
-exception or a system call, and lets r and k start from them. A trap frame holds rip, rsp,
-rbp and the registers that calls do not preserve; the others show as zeros. kv and !thread
-name the addresses of trap frames. Memory whose selectors and flags are none of a trap
-frame is refused. .trap alone goes back.`,
+exception or a system call, and lets r and k start from them. A trap frame holds
+rip, rsp, rbp and the registers that calls do not preserve; the others show as
+zeros. kv and !thread name the addresses of trap frames. Memory whose selectors
+and flags are none of a trap frame is refused. .trap alone goes back.`,
 	Example: "kv\n.trap",
 	SeeAlso: []string{"k", ".cxr", ".frame", "r"},
 	Run:     runTrap,
