@@ -163,15 +163,11 @@ func (t *Table) checkTypes() error {
 // checkMembers compares a type's number of members with what is left.
 func (t *Table) checkMembers(kind types.Kind, flags byte, first uint64, members uint32) error {
 	left := uint64(t.count(secFields))
-	switch kind {
-	case types.KindEnum:
+	if kind == types.KindEnum {
 		left = uint64(t.count(secConsts))
 		if flags&hasConsts == 0 && members > 0 {
 			return fmt.Errorf("%d constants, want none", members)
 		}
-	case types.KindStruct, types.KindUnion:
-	default:
-		left = first
 	}
 	if first+uint64(members) > left {
 		return fmt.Errorf("%d members at %d of %d", members, first, left)

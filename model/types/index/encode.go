@@ -24,6 +24,13 @@ type Aliased interface {
 	Aliases() iter.Seq2[string, string]
 }
 
+// Typedefs is implemented by stores that find types by names that they do not
+// list, such as those that C gives with typedef.
+type Typedefs interface {
+	// Typedefs gives those names.
+	Typedefs() iter.Seq[string]
+}
+
 // encode makes the file of a table.
 func encode(k Key, store types.Store, syms types.Symbols) ([]byte, error) {
 	m := meta{key: k, store: store != nil}
@@ -83,7 +90,8 @@ func (e *encoder) name(s string) uint32 {
 // commonNames are base types that a store may know although none of its
 // structures has one: what expressions and dt name.
 var commonNames = strings.Split("void,bool,char,signed char,unsigned char,wchar,wchar_t,short,unsigned short,int,unsigned int,"+
-	"long,unsigned long,long long,unsigned long long,__int64,unsigned __int64,float,double,HRESULT", ",")
+	"long,unsigned long,long long,unsigned long long,int128,uint128,__int64,unsigned __int64,int8,uint8,float,double,long double,"+
+	"f16,f32,f48,f128,bool16,bool32,bool64,char8_t,char16_t,char32_t,HRESULT", ",")
 
 // addStore adds every type that the store lists, and what they are made of.
 func (e *encoder) addStore() error {
@@ -100,7 +108,19 @@ func (e *encoder) addStore() error {
 	for _, name := range names {
 		e.listed[name] = true
 	}
-	for _, name := range slices.Concat(names, commonNames) {
+	names = append(slices.Clip(names), commonNames...)
+	if more, ok := e.store.(Typedefs); ok {
+		for name := range more.Typedefs() {
+			if len(names) > maxTypes {
+				break
+			}
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		if e.lookup[name] != nil {
+			continue
+		}
 		t, err := e.store.Type(name)
 		if err != nil {
 			continue // listed without being there, or a base type of another compiler
@@ -216,12 +236,13 @@ func (e *encoder) putTypes() {
 	}
 }
 
-// members gives the fields of what can have any.
+// members gives the fields of a structure or union, or the parameters of a
+// function.
 func members(t *types.Type) []types.Field {
-	if t.Kind == types.KindStruct || t.Kind == types.KindUnion {
-		return t.Fields
+	if t.Kind == types.KindEnum {
+		return nil
 	}
-	return nil
+	return t.Fields
 }
 
 // chainEnds reports whether pointers and arrays from t on lead to something

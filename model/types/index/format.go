@@ -22,7 +22,7 @@ import (
 // a record is reached without reading those before it.
 const (
 	magic      = "gokdIDX\x1a"
-	version    = 1 // of the form; any change of it or of what is kept counts it up
+	version    = 2 // of the form; any change of it or of what is kept counts it up
 	headerSize = 8 + 4 + 4 + sections*sectionSize
 
 	sectionSize = 12
@@ -40,7 +40,7 @@ const (
 	secText    // names in types, one after the other
 	secTextEnd // u32 per name: where it ends in secText
 	secTypes   // typeSize per type; those that a type holds by value come before it
-	secFields  // fieldSize per field, in the order of types
+	secFields  // fieldSize per field or parameter, in the order of types
 	secConsts  // constSize per constant, in the order of types
 	secLookup  // lookupSize per type that has a name to be found by, sorted by it
 	sections
