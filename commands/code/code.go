@@ -69,9 +69,18 @@ func newReader(ctx context.Context, s *cmd.Session) (*reader, error) {
 		return nil, fmt.Errorf("machine type %#x: %w", k.Source.Machine, errMachine)
 	}
 	r.read = func(p []byte, at uint64) (int, error) { return s.ReadVirtual(p, mem.VA(at)) }
-	r.options.Symbol = func(at uint64) string { return k.NameOf(ctx, mem.VA(at)).String() }
+	r.options.Symbol = func(at uint64) string {
+		if at-sharedUserData < mem.PageSize {
+			return fmt.Sprintf("SharedUserData+%#x", at-sharedUserData)
+		}
+		return k.NameOf(ctx, mem.VA(at)).String()
+	}
 	return r, nil
 }
+
+// sharedUserData is where every process has KUSER_SHARED_DATA; the debuggers
+// name it though it belongs to no module.
+const sharedUserData = 0x7ffe0000
 
 // newPhysicalReader gives a reader of physical memory, where nothing has a name.
 func newPhysicalReader(ctx context.Context, s *cmd.Session) (*reader, error) {

@@ -13,6 +13,7 @@ import (
 	"gokd/commands/code"
 	"gokd/commands/masm"
 	"gokd/commands/report"
+	"gokd/model"
 	"gokd/model/mem"
 	"gokd/model/modeltest"
 	"gokd/model/types"
@@ -48,6 +49,7 @@ var sample = map[uint64]string{
 	0x10000: "33c0 c3",
 	0x100f0: strings.Repeat("cc", 16),
 	0x10155: "ffe0",
+	0x10280: "f604250803fe7f01",
 	0x10ffe: "488b",
 }
 
@@ -66,6 +68,7 @@ func TestCommands(t *testing.T) {
 `},
 		{"a count, hexadecimal", "u 10000 La", ""},
 		{"up to an address", "u 10100 10104", "00000000`00010100 4885c9          test    rcx,rcx\n00000000`00010103 7414            je      00000000`00010119\n"},
+		{"what every process shares", "u 10280 L1", "00000000`00010280 f604250803fe7f01 test    byte ptr [SharedUserData+0x308 (00000000`7ffe0308)],1\n"},
 		{"no code bytes", ".asm no_code_bytes; u 10000 L2; .asm- no_code_bytes", "Assembly options: no_code_bytes\n00000000`00010000 xor     eax,eax\n00000000`00010002 ret\nAssembly options: <none>\n"},
 		{"backwards", "ub 10105 L2", "00000000`00010100 4885c9          test    rcx,rcx\n00000000`00010103 7414            je      00000000`00010119\n" +
 			"Where these instructions begin is a guess: the start of the function is not known.\n"},
@@ -94,6 +97,36 @@ func TestCommands(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+// TestARM64: listings of words; a function; backwards by words.
+func TestARM64(t *testing.T) {
+	t.Parallel()
+	for command, want := range map[string]string{
+		"u 10200 L2":  "00000000`00010200 d503237f pacibsp\n00000000`00010204 a9bf7bfd stp         fp,lr,[sp,#-0x10]!\n",
+		"u 10202 L1":  "00000000`00010200 d503237f pacibsp\n",
+		"ub 10208 L1": "00000000`00010204 a9bf7bfd stp         fp,lr,[sp,#-0x10]!\n",
+		"uf 10200": "00000000`00010200 d503237f pacibsp\n00000000`00010204 a9bf7bfd stp         fp,lr,[sp,#-0x10]!\n" +
+			"00000000`00010208 b4000040 cbz         x0,00000000`00010210  Branch\n\n" +
+			"00000000`0001020c 94000000 bl          00000000`0001020c\n\n00000000`00010210 d65f03c0 ret\n",
+		"u 20 L1": "00000000`00000020 ???????? ???\n          ^ Memory access error in 'u 20 L1'\n            0x20: page not in dump\n",
+	} {
+		s, b := newSession(t, map[uint64]string{0x10200: "7f2303d5 fd7bbfa9 400000b4 00000094 c0035fd6"})
+		s.Kernel.Source.Machine = model.MachineARM64
+		_ = s.Execute(t.Context(), command)
+		if d := cmp.Diff(want, b.String()); d != "" {
+			t.Errorf("%s (-want +got):\n%s", command, d)
+		}
+	}
+}
+
+func TestMachine(t *testing.T) {
+	t.Parallel()
+	s, b := newSession(t, sample)
+	s.Kernel.Source.Machine = 0x14c
+	if err := s.Execute(t.Context(), "u 10100"); err == nil || b.String() != "u: machine type 0x14c: only code of x64 and ARM64 can be shown\n" {
+		t.Errorf("%q, %v", b.String(), err)
 	}
 }
 
