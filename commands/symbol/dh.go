@@ -30,7 +30,7 @@ with an image path (-i) the image file stands in for it.`,
 	Example: "!dh -f nt\n!dh -s sis",
 	SeeAlso: []string{"lm", "!lmi"},
 	Args: []cmd.Arg{{
-		Name: "image", Kind: cmd.KindRest, Complete: cmd.CompleteModule, Doc: "[-f|-s|-a|-h] a module, or the address of an image",
+		Name: "[-f|-s|-a|-h] image", Kind: cmd.KindRest, Complete: cmd.CompleteModule, Doc: "a module, or the address of an image",
 	}},
 	Needs: cmd.NeedTarget,
 	Run:   runDh,

@@ -36,7 +36,8 @@ symbols are loaded. Unsigned numbers are hexadecimal, signed ones decimal with
 0n. ?? and ???? stand for what is not in the dump, which the last line names.
 
 Types of nt come from its symbol table. Where there is none, the layout in gokd
-knows only the structures that gokd itself uses; a line below the answer says so. Types of other modules need their own symbols. Tables of
+knows only the structures that gokd itself uses; a line below the first answer says
+so. Types of other modules need their own symbols. Tables of
 Volatility 3 do not tell what a function returns, nor the order of members at one
 offset.`
 
@@ -47,8 +48,8 @@ var dt = &cmd.Command{
 	Example: "dt nt!_ERESOURCE\ndt nt!_KTHREAD @$thread State WaitReason",
 	SeeAlso: []string{"x", "ln", "!list"},
 	Args: []cmd.Arg{{
-		Name: "type", Kind: cmd.KindRest, Optional: true, Complete: cmd.CompleteSymbol,
-		Doc: "[-options] [module!]type [fields] [address] [-l field]",
+		Name: "[-options] [module!]type [fields] [address] [-l field]", Kind: cmd.KindRest, Complete: cmd.CompleteSymbol,
+		Doc: "a type or variable, then in any order what to show of it and where",
 	}},
 	Needs: cmd.NeedTarget,
 	Run:   runDt,
@@ -82,9 +83,6 @@ func runDt(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) er
 	isField := func(o *dtOptions, f fieldPath) bool {
 		ty, err := find(o)
 		return err == nil && hasField(ty.t, f)
-	}
-	if in.Raw == "" {
-		return cmd.Misuse(errors.New("a type, a variable or an address is missing"))
 	}
 	o, err := parseDt(ctx, in.Raw, s.Eval, isField)
 	if err != nil {
@@ -350,7 +348,7 @@ func showFound(ctx context.Context, s *cmd.Session, o *dtOptions, ty *found, out
 	if err != nil {
 		return err
 	}
-	return note(out, ty.store)
+	return note(s, out, ty.store)
 }
 
 // isContainer: -a without a number means the arrays inside a structure.
@@ -358,21 +356,39 @@ func isContainer(t *types.Type, o *dtOptions) bool {
 	return o.array == 0 && (t.Kind == types.KindStruct || t.Kind == types.KindUnion)
 }
 
-// note says where a layout may be incomplete.
-func note(out report.Sink, store types.Store) error {
+// layoutNote says what a layout may lack; empty where it is that of a table that
+// matches the image.
+func layoutNote(store types.Store) string {
 	if store == nil {
-		return nil
+		return ""
 	}
 	o := store.Origin()
 	switch {
 	case o.Match == types.MatchNearest:
-		return out.Emit(report.Notef("%s, the nearest one: it has the structures that gokd uses, and of them the members that no known update moved", o.Source))
+		return o.Source + ", the nearest one: it has the structures that gokd uses, and of them the members that no known update moved"
 	case strings.HasPrefix(o.Source, "embedded layout"):
-		return out.Emit(report.Notef("%s: it has the structures that gokd uses, not all of the kernel's", o.Source))
+		return o.Source + ": it has the structures that gokd uses, not all of the kernel's"
 	case o.Match != types.MatchExact && o.Match != types.MatchSynthetic:
-		return out.Emit(report.Notef("%s: it has only what the debugger data block tells", o.Source))
+		return o.Source + ": it has only what the debugger data block tells"
 	}
-	return nil
+	return ""
+}
+
+type notedKey struct{ text string }
+
+// note shows what a layout may lack, once in a session: each record names the
+// layout in JSON.
+func note(s *cmd.Session, out report.Sink, store types.Store) error {
+	text := layoutNote(store)
+	if text == "" {
+		return nil
+	}
+	done, err := cmd.Cached(s, notedKey{text}, func() (*bool, error) { return new(bool), nil })
+	if err != nil || *done {
+		return err
+	}
+	*done = true
+	return out.Emit(report.Notef("%s", text))
 }
 
 // dtEmitter emits the records of one dt.
@@ -392,6 +408,9 @@ func (e *dtEmitter) one(at *uint64, head string) error {
 	e.head = ""
 	if e.ty.module != nil {
 		r.Module = e.ty.module.Name
+	}
+	if e.ty.store != nil && layoutNote(e.ty.store) != "" {
+		r.Layout = e.ty.store.Origin().Source
 	}
 	v := &valuer{ctx: e.ctx, store: e.ty.store, verbose: e.o.verbose, name: func(at mem.VA) string {
 		n := e.s.Kernel.NameOf(e.ctx, at)

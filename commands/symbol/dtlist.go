@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"gokd/commands/cmd"
@@ -294,7 +293,7 @@ func typesMatching(ctx context.Context, m *model.Module, w *cmd.Wildcard, o *dtO
 			continue
 		}
 		t, err := store.Type(name)
-		if err != nil || slices.ContainsFunc(unnamed, func(p string) bool { return strings.HasPrefix(name, p) }) {
+		if err != nil || nameless(name) {
 			continue
 		}
 		if o.size != nil && uint64(t.Size) != *o.size {

@@ -47,6 +47,7 @@ type typeRecord struct {
 	Text    string         `json:"text,omitempty"` // of the whole, where kd shows it in a line
 	Fields  []dtField      `json:"fields"`
 	Values  []enumConst    `json:"constants,omitempty"` // of an enumeration
+	Layout  string         `json:"layout,omitempty"`    // where it comes from, unless a table knows the type exactly
 	Missing report.Missing `json:"missing,omitempty"`
 
 	head  string // lines before the fields, each with its newline

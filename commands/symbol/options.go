@@ -54,6 +54,9 @@ func parseOptions(ctx context.Context, text string, eval cmd.Evaluator) (o optio
 			if takes != 'm' && takes != 'M' && takes != 'a' {
 				continue
 			}
+			if len(words) == 0 && letters != "" {
+				words, letters = []string{letters}, "" // the word may be joined: lmvmnt
+			}
 			if len(words) == 0 {
 				return o, fmt.Errorf("%c needs a word after it", takes)
 			}

@@ -17,15 +17,21 @@ var unnamed = []string{"__unnamed", "__anonymous", "unnamed_", "anonymous_"}
 // A table of Volatility 3 has lost what the compiler calls a nameless type; C
 // compilers call it <unnamed-tag>.
 func typeName(t *types.Type) string {
-	for _, p := range unnamed {
-		if strings.HasPrefix(t.Name, p) {
-			return "<unnamed-tag>"
-		}
-	}
-	if t.Name == "" {
+	if nameless(t.Name) {
 		return "<unnamed-tag>"
 	}
 	return t.Name
+}
+
+// nameless tells a made-up name. Embedded layouts name such a type after the
+// member that has it, "_MMPTE.u".
+func nameless(name string) bool {
+	for _, p := range unnamed {
+		if strings.HasPrefix(name, p) {
+			return true
+		}
+	}
+	return name == "" || strings.Contains(name, ".") && !strings.ContainsAny(name, "<>:")
 }
 
 // baseName gives kd's name of a base type.

@@ -45,6 +45,8 @@ func TestParseOptions(t *testing.T) {
 		"a 1234":     {at: &at},
 		"-u":         {user: true},
 		"M *\\DRV/x": {paths: "*\\drv\x00x"},
+		"Dvmsis":     {verbose: true, pattern: "sis"},
+		"ec":         {problems: true, checksums: true},
 	} {
 		got, err := parseOptions(t.Context(), text, hexEval{})
 		if err != nil {

@@ -215,18 +215,8 @@ func realSession(t testing.TB) *cmd.Session {
 func TestReal(t *testing.T) {
 	t.Parallel()
 	s := realSession(t)
-	for line, want := range map[string]string{
-		"ln fffff8047bdf5aa0":                               "(fffff804`7bdf5a80)   nt!KeBugCheckEx+0x20   |  (fffff804`7bdf5bb0)   nt!KeContextToKframes\n",
-		"x nt!KeBugCheckE?":                                 "fffff804`7bdf5a80 nt!KeBugCheckEx (<no parameter info>)\n",
-		"dt nt!_KTHREAD @$thread Priority WaitIrql":         "   +0x0c3 Priority : 13 ''\n   +0x186 WaitIrql : 0 ''\n",
-		"dt _EPROCESS @$proc UniqueProcessId ImageFileName": "nt!_EPROCESS\n   +0x440 UniqueProcessId : 0x00000000`00000004 Void\n   +0x5a8 ImageFileName   : [15]  \"System\"\n",
-		"dt nt!_NOTHING":                                    "Symbol nt!_NOTHING not found.\n",
-		"dt nt!_KDPC Nothing":                               "Cannot find specified field members. _KDPC has no such member\n",
-		"dt nt!PsIdleProcess":                               "nt!PsIdleProcess at 0xfffff804`7c6fc4b8: <no type information>: its isf symbols do not tell its type; dt TYPE fffff8047c6fc4b8 shows it as a type that you name\n",
-		"dt nt!_OBJECT_HEADER_*_INFO": "          nt!_OBJECT_HEADER_AUDIT_INFO\n          nt!_OBJECT_HEADER_CREATOR_INFO\n          nt!_OBJECT_HEADER_EXTENDED_INFO\n" +
-			"          nt!_OBJECT_HEADER_HANDLE_INFO\n          nt!_OBJECT_HEADER_NAME_INFO\n          nt!_OBJECT_HEADER_PADDING_INFO\n" +
-			"          nt!_OBJECT_HEADER_PROCESS_INFO\n          nt!_OBJECT_HEADER_QUOTA_INFO\n",
-		"lmvm Wdf01000": "start             end                 module name\n" +
+	for _, tt := range []struct{ line, want string }{
+		{"lmvm Wdf01000", "start             end                 module name\n" +
 			"fffff804`79950000 fffff804`79a21000   Wdf01000   (deferred)             \n" +
 			"    Image path: \\SystemRoot\\system32\\drivers\\Wdf01000.sys\n    Image name: Wdf01000.sys\n" +
 			"    Image was built with /Brepro flag.\n    Timestamp:        A9A9D36E (This is a reproducible build file hash, not a timestamp)\n" +
@@ -235,12 +225,22 @@ func TestReal(t *testing.T) {
 			"    Translations:     0409.04b0\n    Information from resource tables:\n        CompanyName:      Microsoft Corporation\n" +
 			"        ProductName:      Microsoft® Windows® Operating System\n        InternalName:     wdf01000.sys\n        OriginalFilename: wdf01000.sys\n" +
 			"        ProductVersion:   1.31.19041.423\n        FileVersion:      1.31.19041.423 (WinBuild.160101.0800)\n" +
-			"        FileDescription:  Kernel Mode Driver Framework Runtime\n        LegalCopyright:   © Microsoft Corporation. All rights reserved.\n",
+			"        FileDescription:  Kernel Mode Driver Framework Runtime\n        LegalCopyright:   © Microsoft Corporation. All rights reserved.\n"},
+		{"ln fffff8047bdf5aa0", "(fffff804`7bdf5a80)   nt!KeBugCheckEx+0x20   |  (fffff804`7bdf5bb0)   nt!KeContextToKframes\n"},
+		{"x nt!KeBugCheckE?", "fffff804`7bdf5a80 nt!KeBugCheckEx (<no parameter info>)\n"},
+		{"dt nt!_KTHREAD @$thread Priority WaitIrql", "   +0x0c3 Priority : 13 ''\n   +0x186 WaitIrql : 0 ''\n"},
+		{"dt _EPROCESS @$proc UniqueProcessId ImageFileName", "nt!_EPROCESS\n   +0x440 UniqueProcessId : 0x00000000`00000004 Void\n   +0x5a8 ImageFileName   : [15]  \"System\"\n"},
+		{"dt nt!_NOTHING", "Symbol nt!_NOTHING not found.\n"},
+		{"dt nt!_KDPC Nothing", "Cannot find specified field members. _KDPC has no such member\n"},
+		{"dt nt!PsIdleProcess", "nt!PsIdleProcess at 0xfffff804`7c6fc4b8: <no type information>: its isf symbols do not tell its type; dt TYPE fffff8047c6fc4b8 shows it as a type that you name\n"},
+		{"dt nt!_OBJECT_HEADER_*_INFO", "          nt!_OBJECT_HEADER_AUDIT_INFO\n          nt!_OBJECT_HEADER_CREATOR_INFO\n          nt!_OBJECT_HEADER_EXTENDED_INFO\n" +
+			"          nt!_OBJECT_HEADER_HANDLE_INFO\n          nt!_OBJECT_HEADER_NAME_INFO\n          nt!_OBJECT_HEADER_PADDING_INFO\n" +
+			"          nt!_OBJECT_HEADER_PROCESS_INFO\n          nt!_OBJECT_HEADER_QUOTA_INFO\n"},
 	} {
 		s.Out.Printer.KDOnly = true
-		got, _ := s.Capture(t.Context(), line)
-		if d := cmp.Diff(want, got); d != "" {
-			t.Errorf("%s (-want +got):\n%s", line, d)
+		got, _ := s.Capture(t.Context(), tt.line)
+		if d := cmp.Diff(tt.want, got); d != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.line, d)
 		}
 	}
 }
