@@ -1,6 +1,10 @@
 package pdb
 
-import "gokd/model/types"
+import (
+	"fmt"
+
+	"gokd/model/types"
+)
 
 // baseTypes are the types whose index is below 0x1000: the low byte is the
 // kind, bits 8 to 10 make a pointer of it (LLVM TypeIndex.h). Names and kinds
@@ -47,6 +51,28 @@ var baseTypes = map[uint32]*types.Type{
 	0x7a: {Name: "char16_t", Kind: types.KindInt, Size: 2},
 	0x7b: {Name: "char32_t", Kind: types.KindInt, Size: 4},
 	0x7c: {Name: "char8_t", Kind: types.KindChar, Size: 1},
+}
+
+// baseTable is baseTypes and the pointers to them, by the low 11 bits of the
+// index.
+var baseTable = func() (all [0x800]*types.Type) {
+	for i, t := range baseTypes {
+		all[i] = t
+		for mode, size := range pointerSizes {
+			if mode > 0 {
+				all[i|uint32(mode)<<8] = &types.Type{Name: "*" + t.Name, Kind: types.KindPointer, Size: size, Elem: t}
+			}
+		}
+	}
+	return all
+}()
+
+// baseType gives a base type, or a pointer to one.
+func baseType(ti uint32) (*types.Type, error) {
+	if t := baseTable[ti&0x7ff]; t != nil {
+		return t, nil
+	}
+	return nil, fmt.Errorf("base type %#x: not known", ti)
 }
 
 // baseByName finds base types by name, for Store.

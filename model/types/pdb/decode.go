@@ -20,6 +20,7 @@ type decoder struct {
 	defs  map[uint32]uint32 // definitions of forward references
 	work  []nodeKey         // types that pointers lead to, to be made whole
 	left  int               // entries of field lists that may still be read
+	near  *near
 	buf   []types.Field
 }
 
@@ -54,7 +55,12 @@ var (
 )
 
 func newDecoder(t *typeStream, deep bool, effort int) *decoder {
-	return &decoder{t: t, deep: deep, left: effort, nodes: map[nodeKey]*node{}, defs: map[uint32]uint32{}}
+	return &decoder{t: t, deep: deep, left: effort, near: new(near), nodes: map[nodeKey]*node{}, defs: map[uint32]uint32{}}
+}
+
+// record gives a record by its type index.
+func (d *decoder) record(ti uint32) (leaf uint16, data []byte, err error) {
+	return d.t.recordNear(d.near, ti)
 }
 
 // spend counts an entry of a field list, or another thing with a name, against
@@ -70,7 +76,7 @@ func (d *decoder) spend(name int) error {
 // get gives a type that is used by value.
 func (d *decoder) get(ti uint32, depth int) (*types.Type, error) {
 	if ti < firstType {
-		return d.base(ti)
+		return baseType(ti)
 	}
 	if depth > maxDepth {
 		return nil, errDepth
@@ -78,7 +84,7 @@ func (d *decoder) get(ti uint32, depth int) (*types.Type, error) {
 	if n := d.nodes[nodeKey{typ: ti}]; n != nil && n.state != stateName {
 		return n.result()
 	}
-	leaf, data, err := d.t.record(ti)
+	leaf, data, err := d.record(ti)
 	if err != nil {
 		return nil, err
 	}
@@ -120,12 +126,12 @@ func (n *node) result() (*types.Type, error) {
 // ref gives a type that a pointer leads to.
 func (d *decoder) ref(ti uint32, depth int) (*types.Type, error) {
 	if ti < firstType {
-		return d.base(ti)
+		return baseType(ti)
 	}
 	if depth > maxDepth {
 		return nil, errDepth
 	}
-	leaf, data, err := d.t.record(ti)
+	leaf, data, err := d.record(ti)
 	if err != nil {
 		return nil, err
 	}
@@ -152,24 +158,6 @@ func (d *decoder) ref(ti uint32, depth int) (*types.Type, error) {
 		return d.array(nodeKey{ti, true}, r, depth)
 	}
 	return d.plain(ti, leaf, r, depth)
-}
-
-// base gives a base type, or a pointer to one.
-func (d *decoder) base(ti uint32) (*types.Type, error) {
-	t := baseTypes[ti&0xff]
-	if t == nil {
-		return nil, fmt.Errorf("base type %#x: not known", ti)
-	}
-	mode := ti >> 8 & 7
-	if mode == 0 {
-		return t, nil
-	}
-	n := d.node(nodeKey{typ: ti})
-	if n.state == stateName {
-		n.Type = types.Type{Name: "*" + t.Name, Kind: types.KindPointer, Size: pointerSizes[mode], Elem: t}
-		n.state = stateWhole
-	}
-	return &n.Type, nil
 }
 
 func (d *decoder) node(key nodeKey) *node {
@@ -224,7 +212,7 @@ func (d *decoder) definition(ti uint32, leaf uint16, data []byte) (udt, uint32, 
 	if def == 0 {
 		return u, ti, nil
 	}
-	if leaf, data, err = d.t.record(def); err != nil {
+	if leaf, data, err = d.record(def); err != nil {
 		return u, ti, err
 	}
 	u, err = parseUDT(leaf, data)
@@ -241,7 +229,7 @@ func (d *decoder) search(want *udt) uint32 {
 		return 0
 	}
 	for _, m := range d.t.scan().candidates(key) {
-		leaf, data, err := d.t.record(m.typ)
+		leaf, data, err := d.record(m.typ)
 		if err != nil || !isUDT(leaf) || kindOf(leaf) != kindOf(want.leaf) {
 			continue
 		}
@@ -280,9 +268,9 @@ func (d *decoder) enum(n *node, u *udt, depth int) error {
 	}
 	n.Size = min(under.Size, 16)
 	n.Consts = map[string]int64{}
-	return d.items(u.fields, func(it fieldItem) error {
+	return d.items(u.fields, func(it fieldItem, name string) error {
 		if it.leaf == lfEnumerate {
-			n.Consts[string(it.name)] = constant(it.value, under)
+			n.Consts[name] = constant(it.value, under)
 		}
 		return nil
 	})
@@ -309,8 +297,8 @@ func (d *decoder) members(n *node, u *udt, depth int) error {
 	base := len(d.buf) // types inside this one use the buffer behind
 	defer func() { d.buf = d.buf[:base] }()
 	var first error
-	err := d.items(u.fields, func(it fieldItem) error {
-		if err := d.member(it, depth); err != nil {
+	err := d.items(u.fields, func(it fieldItem, name string) error {
+		if err := d.member(it, name, depth); err != nil {
 			first = err
 		}
 		if len(d.buf)-base > maxMembers {
@@ -328,14 +316,14 @@ func (d *decoder) members(n *node, u *udt, depth int) error {
 
 // member adds what one entry of a field list stands for. An entry whose type
 // is damaged costs its type only.
-func (d *decoder) member(it fieldItem, depth int) error {
+func (d *decoder) member(it fieldItem, name string, depth int) error {
 	if it.value > maxTypeSize {
 		switch it.leaf {
 		case lfMember, lfBClass, lfBInterface, lfVFuncOff:
 			return fmt.Errorf("member %q at offset %#x, at most %#x", it.name, it.value, maxTypeSize)
 		}
 	}
-	f := types.Field{Name: string(it.name), Offset: uint32(it.value)}
+	f := types.Field{Name: name, Offset: uint32(it.value)}
 	switch it.leaf {
 	case lfMember:
 		f.Type, f.BitPos, f.BitLen = d.memberType(it.typ, depth+1)
@@ -370,7 +358,7 @@ func (d *decoder) baseClass(it fieldItem, offset uint32, depth int) error {
 // memberType gives the type of a member, which may be a bit-field.
 func (d *decoder) memberType(ti uint32, depth int) (t *types.Type, pos, size uint8) {
 	if ti >= firstType {
-		leaf, data, err := d.t.record(ti)
+		leaf, data, err := d.record(ti)
 		r := &reader{b: data}
 		if err == nil && leaf == lfBitfield {
 			ti, size, pos = r.u32(), r.u8(), r.u8()
@@ -391,14 +379,65 @@ func unreadable(ti uint32) *types.Type {
 	return &types.Type{Name: fmt.Sprintf("<unreadable type %#x>", ti), Kind: types.KindVoid}
 }
 
-// items walks a field list against the decoder's limit.
-func (d *decoder) items(list uint32, visit func(fieldItem) error) error {
-	return d.t.items(list, func(it fieldItem) error {
-		if err := d.spend(len(it.name)); err != nil {
+// items walks a field list and its continuations, against the decoder's limit.
+// It stops when visit does.
+func (d *decoder) items(list uint32, visit func(it fieldItem, name string) error) error {
+	var seen map[uint32]bool
+	for list != 0 {
+		leaf, data, err := d.record(list)
+		if err == nil && leaf != lfFieldList {
+			err = fmt.Errorf("type %#x is of kind %#x", list, leaf)
+		}
+		if err == nil {
+			err = d.spend(len(data))
+		}
+		if err != nil {
+			return fmt.Errorf("field list: %w", err)
+		}
+		next, err := d.list(data, visit)
+		if err != nil {
 			return err
 		}
-		return visit(it)
-	})
+		if next != 0 {
+			if seen == nil {
+				seen = map[uint32]bool{}
+			}
+			if seen[list] = true; seen[next] {
+				return errCircle
+			}
+		}
+		list = next
+	}
+	return nil
+}
+
+// list walks one record of a field list and gives the index of the next.
+func (d *decoder) list(data []byte, visit func(it fieldItem, name string) error) (next uint32, err error) {
+	text := string(data)
+	r := &reader{b: data}
+	for len(r.b) > 0 {
+		it := parseItem(r)
+		switch {
+		case r.err != nil:
+			return 0, fmt.Errorf("field list: %w", r.err)
+		case it.leaf == lfIndex:
+			next = it.typ // the rest; always the last entry
+			continue
+		case it.leaf == 0:
+			continue
+		}
+		if err := d.spend(0); err != nil {
+			return 0, err
+		}
+		name := ""
+		if len(it.name) > 0 {
+			name = it.text(text, len(r.b))
+		}
+		if err := visit(it, name); err != nil {
+			return 0, err
+		}
+	}
+	return next, nil
 }
 
 // finish makes types whole that pointers lead to, those next to the first type
@@ -414,13 +453,14 @@ func (d *decoder) finish() {
 	d.work = nil
 }
 
-// Limits of the types that a database keeps: some 20 MB. A kernel has 1,700.
+// Limits of the types that a database keeps: some 15 MB. A kernel has 1,700,
+// with 15,000 members.
 const (
-	keepNodes  = 1 << 16
-	keepFields = 1 << 18
+	keepNodes  = 1 << 15
+	keepFields = 1 << 17
 )
 
 // full reports whether the decoder has made as many types as it should.
 func (d *decoder) full() bool {
-	return len(d.nodes) > keepNodes || d.left < keepFields
+	return len(d.nodes) > keepNodes || d.left < maxMembers
 }

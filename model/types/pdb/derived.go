@@ -115,7 +115,7 @@ func (d *decoder) signature(leaf uint16, r *reader) (result uint32, params []uin
 	if list == 0 {
 		return result, nil, nil
 	}
-	leaf, data, err := d.t.record(list)
+	leaf, data, err := d.record(list)
 	if err != nil {
 		return 0, nil, fmt.Errorf("parameters: %w", err)
 	}
@@ -186,7 +186,7 @@ func (d *decoder) sizeOf(ti uint32, depth int) uint64 {
 		}
 		return 0
 	}
-	leaf, data, err := d.t.record(ti)
+	leaf, data, err := d.record(ti)
 	if err != nil || depth > maxDepth {
 		return 0
 	}
@@ -230,7 +230,7 @@ func (d *decoder) spell(ti uint32, depth int) string {
 		}
 		return name
 	}
-	leaf, data, err := d.t.record(ti)
+	leaf, data, err := d.record(ti)
 	if err != nil || depth > maxDepth {
 		return "?"
 	}

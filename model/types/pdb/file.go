@@ -157,7 +157,10 @@ func (f *File) Types() iter.Seq2[*types.Type, error] {
 			return
 		}
 		index := f.tpi.scan()
-		d := newDecoder(f.tpi, false, f.tpi.effort())
+		// The decoder keeps what it made, and is exchanged for a new one before
+		// that is much.
+		since := f.tpi.effort()
+		d := newDecoder(f.tpi, false, since)
 		r := f.tpi.s.scan(f.tpi.from, f.tpi.to)
 		for ti := f.tpi.begin; ti-f.tpi.begin < index.count; ti++ {
 			rec, ok := r.next()
@@ -181,8 +184,8 @@ func (f *File) Types() iter.Seq2[*types.Type, error] {
 			if !yield(t, err) {
 				return
 			}
-			if len(d.nodes) > keepNodes/8 {
-				d = newDecoder(f.tpi, false, d.left)
+			if len(d.nodes) > keepNodes/4 || d.left < since-keepFields/2 {
+				d, since = newDecoder(f.tpi, false, d.left), d.left
 			}
 		}
 		if index.damage != nil {
@@ -206,7 +209,7 @@ func (f *File) TypeAt(index uint32) (*types.Type, error) {
 // those handed out stay as they are.
 func (f *File) typeAt(index uint32) (*types.Type, error) {
 	if f.keep == nil || f.keep.full() {
-		f.keep = newDecoder(f.tpi, true, 3*keepFields)
+		f.keep = newDecoder(f.tpi, true, keepFields+maxMembers)
 	}
 	t, err := f.keep.get(index, 0)
 	f.keep.finish()

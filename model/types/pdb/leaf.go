@@ -134,6 +134,13 @@ type fieldItem struct {
 	name  []byte
 }
 
+// text gives the name as a part of the text of the record it is in, so that the
+// names of one record need one piece of memory.
+func (it *fieldItem) text(record string, rest int) string {
+	end := len(record) - rest - 1
+	return record[end-len(it.name) : end]
+}
+
 // parseItem takes the next entry off a field list; those that take no place in
 // an object are read past.
 func parseItem(r *reader) fieldItem {
@@ -143,6 +150,9 @@ func parseItem(r *reader) fieldItem {
 	}
 	it := fieldItem{}
 	if len(r.b) == 0 {
+		return it
+	}
+	if it.plain(r) {
 		return it
 	}
 	it.leaf = r.u16()
@@ -182,10 +192,26 @@ func parseItem(r *reader) fieldItem {
 	return it
 }
 
+// plain takes the entry that nearly all are, a member at an offset below 0x8000,
+// in one go; false for any other.
+func (it *fieldItem) plain(r *reader) bool {
+	b := r.b
+	if len(b) < 12 || le16(b) != lfMember || b[9] >= lfChar>>8 {
+		return false
+	}
+	n := bytes.IndexByte(b[10:], 0)
+	if n < 0 {
+		return false
+	}
+	*it = fieldItem{leaf: lfMember, typ: le32(b[4:]), value: uint64(le16(b[8:])), name: b[10 : 10+n]}
+	r.b = b[10+n+1:]
+	return true
+}
+
 // Limits of one type.
 const (
 	maxTypeSize = 1 << 31 // bytes
-	maxMembers  = 1 << 18
+	maxMembers  = 1 << 17
 	maxDepth    = 64 // types inside each other, and pointers to pointers
 )
 
@@ -193,39 +219,3 @@ var (
 	errMembers = fmt.Errorf("more than %d members", maxMembers)
 	errCircle  = errors.New("field list leads back to itself")
 )
-
-// items walks a field list and its continuations. It stops when visit does.
-func (t *typeStream) items(list uint32, visit func(fieldItem) error) error {
-	seen := map[uint32]bool{}
-	for list != 0 {
-		if seen[list] {
-			return errCircle
-		}
-		seen[list] = true
-		leaf, data, err := t.record(list)
-		if err != nil {
-			return fmt.Errorf("field list: %w", err)
-		}
-		if leaf != lfFieldList {
-			return fmt.Errorf("field list: type %#x is of kind %#x", list, leaf)
-		}
-		r := &reader{b: data}
-		list = 0
-		for len(r.b) > 0 {
-			it := parseItem(r)
-			switch {
-			case r.err != nil:
-				return fmt.Errorf("field list: %w", r.err)
-			case it.leaf == lfIndex:
-				list = it.typ // the rest; always the last entry
-				continue
-			case it.leaf == 0:
-				continue
-			}
-			if err := visit(it); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}

@@ -217,46 +217,71 @@ func (s *stream) readAt(p []byte, off uint32) error {
 
 // view gives n bytes of the stream, which the caller must not change. Use it
 // for pieces of at most some ten kilobytes.
-func (s *stream) view(off, n uint32) ([]byte, error) {
+func (s *stream) view(off, n uint32) ([]byte, error) { return s.viewNear(nil, off, n) }
+
+// near keeps pieces of one stream at hand for one goroutine, which needs no lock
+// to find them again.
+type near [32]struct {
+	chunk uint32 // number + 1
+	data  []byte
+}
+
+// viewNear is view with pieces at hand.
+func (s *stream) viewNear(near *near, off, n uint32) ([]byte, error) {
 	if uint64(off)+uint64(n) > uint64(s.size) {
 		return nil, fmt.Errorf("stream %d at %#x: %#x bytes wanted, %#x there: %w", s.num, off, n, s.size, errShort)
 	}
-	rest, err := s.chunk(off)
+	data, err := s.chunkNear(near, off/chunkSize)
 	if err != nil {
 		return nil, err
 	}
-	if n <= uint32(len(rest)) {
-		return rest[:n:n], nil
+	data = data[min(off%chunkSize, uint32(len(data))):]
+	if n <= uint32(len(data)) {
+		return data[:n:n], nil
 	}
 	p := make([]byte, n)
-	done := copy(p, rest)
-	for done < len(p) {
-		if rest, err = s.chunk(off + uint32(done)); err != nil {
+	for done := copy(p, data); done < len(p); {
+		if data, err = s.chunkNear(near, (off+uint32(done))/chunkSize); err != nil {
 			return nil, err
 		}
-		done += copy(p[done:], rest)
+		done += copy(p[done:], data)
 	}
 	return p, nil
 }
 
-// chunk gives what the piece that holds an offset has from there on; off lies
-// inside the stream.
-func (s *stream) chunk(off uint32) ([]byte, error) {
-	key := chunkKey{s.num, off / chunkSize}
-	start := key.chunk * chunkSize
+// chunkNear gives a piece of the stream, from those at hand if it is one.
+func (s *stream) chunkNear(near *near, n uint32) ([]byte, error) {
+	if near == nil {
+		return s.chunk(n)
+	}
+	c := &near[n%uint32(len(near))]
+	if c.chunk != n+1 {
+		data, err := s.chunk(n)
+		if err != nil {
+			return nil, err
+		}
+		c.chunk, c.data = n+1, data
+	}
+	return c.data, nil
+}
+
+// chunk gives a piece of the stream, which has it.
+func (s *stream) chunk(n uint32) ([]byte, error) {
+	key := chunkKey{s.num, n}
 	m := s.m
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if i, ok := m.find[key]; ok {
 		m.slots[i].used = true
-		return m.slots[i].data[off-start:], nil
+		return m.slots[i].data, nil
 	}
+	start := n * chunkSize
 	data := make([]byte, min(chunkSize, s.size-start))
 	if err := s.readAt(data, start); err != nil {
 		return nil, err
 	}
 	m.keep(key, data)
-	return data[off-start:], nil
+	return data, nil
 }
 
 // keep puts a piece into a slot: a free one, or the next one that was not used

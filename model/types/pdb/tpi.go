@@ -128,6 +128,11 @@ func (x *typeIndex) candidates(name []byte) []nameMark {
 
 // record gives a record by its type index.
 func (t *typeStream) record(ti uint32) (leaf uint16, data []byte, err error) {
+	return t.recordNear(nil, ti)
+}
+
+// recordNear is record with pieces of the stream at hand.
+func (t *typeStream) recordNear(near *near, ti uint32) (leaf uint16, data []byte, err error) {
 	x := t.scan()
 	if ti < t.begin || ti-t.begin >= x.count {
 		err = fmt.Errorf("type %#x: database has %#x to %#x", ti, t.begin, t.begin+x.count)
@@ -139,13 +144,13 @@ func (t *typeStream) record(ti uint32) (leaf uint16, data []byte, err error) {
 	n := ti - t.begin
 	off := x.marks[n/markEvery]
 	for range n % markEvery {
-		head, err := t.s.view(off, 2)
+		head, err := t.s.viewNear(near, off, 2)
 		if err != nil {
 			return 0, nil, err
 		}
 		off += 2 + uint32(le16(head)) // the scan has been here: it ends
 	}
-	head, err := t.s.view(off, 4)
+	head, err := t.s.viewNear(near, off, 4)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -153,6 +158,6 @@ func (t *typeStream) record(ti uint32) (leaf uint16, data []byte, err error) {
 	if size < 2 {
 		return 0, nil, errShort // the file changed since the scan
 	}
-	data, err = t.s.view(off+4, size-2)
+	data, err = t.s.viewNear(near, off+4, size-2)
 	return le16(head[2:]), data, err
 }
