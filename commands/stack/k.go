@@ -125,7 +125,7 @@ type frameRecord struct {
 	show.Frame
 	Instruction  report.Addr   `json:"instruction"`
 	Displacement string        `json:"displacement"`
-	Args         []report.Addr `json:"args"`
+	Arguments    []report.Addr `json:"arguments"` // "args" are those of the command
 
 	below   *show.Frame
 	options *traceOptions
@@ -134,9 +134,9 @@ type frameRecord struct {
 // number sets what follows from the frame and its number.
 func (r *frameRecord) number(n int) {
 	r.Number, r.Displacement = n, r.Site()
-	if a := r.Frame.Args(); a != nil {
+	if a := r.Args(); a != nil {
 		for _, v := range a {
-			r.Args = append(r.Args, report.Addr(v))
+			r.Arguments = append(r.Arguments, report.Addr(v))
 		}
 	}
 }
