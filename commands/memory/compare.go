@@ -78,6 +78,9 @@ func runCompare(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sin
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if off%(1<<24) == 0 {
+			s.Report("MB compared", off>>20, r.Bytes>>20)
+		}
 		n := min(mem.PageSize, r.Bytes-off)
 		first, second := uint64(r.Start)+off, other[0]+off
 		_ = src.fill(a[:n], haveA[:n], first) // what is missing is counted below

@@ -126,15 +126,16 @@ func wrong(format string, args ...any) error { return cmd.Misuse(fmt.Errorf(form
 // digits spells a value of a number of bytes as kd does: lower-case hex digits,
 // a back-tick in the middle of eight bytes.
 func digits(v uint64, size int) string {
-	switch size {
-	case 1:
-		return fmt.Sprintf("%02x", v)
-	case 2:
-		return fmt.Sprintf("%04x", v)
-	case 4:
-		return fmt.Sprintf("%08x", v)
+	if size == 8 {
+		return report.Addr(v).Tick()
 	}
-	return report.Addr(v).Tick()
+	const hex = "0123456789abcdef"
+	var b [8]byte // rows by the million go through here
+	n := 2 * size
+	for i := range n {
+		b[n-1-i] = hex[v>>(4*i)&15]
+	}
+	return string(b[:n])
 }
 
 // unknown spells a value that can't be read.

@@ -1,6 +1,7 @@
 package memory
 
 import (
+	"slices"
 	"strings"
 
 	"gokd/commands/report"
@@ -31,17 +32,15 @@ func (*row) Type() string { return "memory" }
 // newRow makes the record of a piece of memory. have tells which bytes are known.
 func newRow(r source, f *format, at uint64, b []byte, have []bool, columns int) *row {
 	x := &row{Address: report.Addr(at), Physical: r.phys != nil, Unit: f.unit, f: f, columns: columns}
-	for i := 0; i+f.unit <= len(b); i += f.unit {
-		known := true
-		for _, h := range have[i : i+f.unit] {
-			known = known && h
-		}
-		if !known {
-			x.Values = append(x.Values, nil)
+	values := make([]report.Addr, len(b)/f.unit) // one piece for all of a row
+	x.Values = make([]*report.Addr, len(values))
+	for i := range values {
+		at := i * f.unit
+		if slices.Contains(have[at:at+f.unit], false) {
 			continue
 		}
-		v := report.Addr(f.value(b[i:]))
-		x.Values = append(x.Values, &v)
+		values[i] = report.Addr(f.value(b[at:]))
+		x.Values[i] = &values[i]
 	}
 	if f.text {
 		text := characters(b, have)
@@ -86,6 +85,7 @@ func (x *row) value(i int) (uint64, bool) {
 // numbers spells the values with what stands between them.
 func (x *row) numbers() string {
 	var b strings.Builder
+	b.Grow(x.f.width(len(x.Values)))
 	for i := range x.Values {
 		switch {
 		case i == 0:
