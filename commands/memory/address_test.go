@@ -16,6 +16,7 @@ import (
 	"gokd/model"
 	"gokd/model/mem"
 	"gokd/model/modeltest"
+	"gokd/model/types"
 )
 
 // open opens a dump of bytes.
@@ -55,13 +56,13 @@ func TestAddress_memoryManager(t *testing.T) {
 	// The block of a thread that is not asked for makes room for the state.
 	room := k.Processors[3].CurrentThread.Page()
 	state := k.Object("_MI_VISIBLE_STATE", room)
-	types := state.Field("SystemVaType").Addr()
+	kinds := state.Field("SystemVaType").Addr()
 	cache := state.Field("SystemVaRegions").Index(2) // AssignedRegionSystemCache
 	for i := range mem.VA(256 / 8) {
-		patch(t, k, data, types+8*i, 0)
+		patch(t, k, data, kinds+8*i, 0)
 	}
 	const slot = 0xffffa10000000000            // a unit of 512 GB: entry 0x142 of the top table
-	patch(t, k, data, types+0x40, 8<<16|8<<24) // entries 0x142 and 0x143: MiVaSystemCache
+	patch(t, k, data, kinds+0x40, 8<<16|8<<24) // entries 0x142 and 0x143: MiVaSystemCache
 	patch(t, k, data, cache.Field("BaseAddress").Addr(), slot+0x100000)
 	patch(t, k, data, cache.Field("NumberOfBytes").Addr(), 0x200000)
 	patch(t, k, data, pointer, uint64(room))
@@ -96,6 +97,43 @@ Module path:            [\SystemRoot\system32\ntoskrnl.exe]
 		if !strings.Contains(list, row) {
 			t.Errorf("no row %q in:\n%s", row, list)
 		}
+	}
+}
+
+// TestFamilies: lists, stacks and processors of every family of Windows, over a
+// machine without page tables.
+func TestFamilies(t *testing.T) {
+	t.Parallel()
+	for _, l := range types.Layouts() {
+		t.Run(l.Family(), func(t *testing.T) {
+			t.Parallel()
+			m := modeltest.New(t, l)
+			thread := m.Thread(m.System, 8)
+			at := m.OnStack(thread, 0x100)
+			m.Put64(at, uint64(thread))
+			k := m.Open()
+			links, _ := m.Field("_EPROCESS", "ActiveProcessLinks")
+			entry := m.System + mem.VA(links)
+			head, err := k.Space.Pointer(entry)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tick := func(v mem.VA) string { return report.Addr(v).Tick() }
+			limit := at.Page() + mem.PageSize - modeltest.StackSize
+			for line, want := range map[string]string{
+				"dl " + entry.String() + " 10 1":                           tick(entry) + "  " + tick(head) + "\n" + tick(head) + "  " + tick(entry) + "\n",
+				"dq " + at.String() + " L1":                                tick(at) + "  " + tick(thread) + "\n",
+				"s -q " + at.Page().String() + " L1000 " + thread.String(): tick(at) + "  " + tick(thread) + " 00000000`00000000\n",
+				"!address " + at.String(): "Usage:                  Kernel stack\nBase Address:           " + tick(limit) + "\nEnd Address:            " +
+					tick(limit+modeltest.StackSize) + "\nRegion Size:            00000000`00006000\n" +
+					"The stack of thread " + thread.String() + "; !thread " + thread.String() + " shows it.\n",
+				"!pte " + at.String(): "!pte: this dump holds no page tables: it holds some blocks of virtual memory only\n",
+			} {
+				if d := cmp.Diff(want, answer(t, k, line)); d != "" {
+					t.Errorf("%s (-want +got):\n%s", line, d)
+				}
+			}
+		})
 	}
 }
 

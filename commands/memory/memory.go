@@ -28,7 +28,7 @@ func Commands() []*cmd.Command {
 	}
 	list = append(list, stringStructs...)
 	list = append(list, listCommands...)
-	list = append(list, flinkCommand, blinkCommand, compareCommand, searchCommand)
+	list = append(list, flinkCommand, blinkCommand, compareCommand, searchCommand, searchGlued)
 	list = append(list, pteCommand, vtopCommand, ptovCommand, addressCommand)
 	for _, f := range physicalFormats {
 		list = append(list, physicalCommand(f))

@@ -27,7 +27,25 @@ How much of the range was mapped but is not in the dump is told: what lies there
 was not searched. Page tables that appear as memory are left out.`,
 	Example: "s -a nt L?300000 \"7601.\"\ns nt L1000 4d 5a",
 	SeeAlso: []string{"db", "c", "!poolfind"},
-	Run:     runSearch,
+	Run: func(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
+		return runSearch(ctx, s, in.Raw, out)
+	},
+}
+
+// searchGlued is s with its options glued to it, as they may be in kd: "s-[1]b".
+// The names of other commands start with s too, so that s itself must stand
+// alone.
+var searchGlued = &cmd.Command{
+	Name: "s-", Prefix: true, Group: cmd.GroupMemory,
+	Summary: "search memory, as s does",
+	Args:    restArg("[[Flags]Type] Range Pattern", "as those of s", false),
+	Needs:   cmd.NeedTarget,
+	Help:    "The same as s, without the space before the minus sign.",
+	Example: "s-a nt L?300000 \"7601.\"",
+	SeeAlso: []string{"s"},
+	Run: func(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
+		return runSearch(ctx, s, "-"+in.Raw, out)
+	},
 }
 
 // match is the record "match": a hit of which only the address is wanted.
@@ -98,8 +116,8 @@ type hunt struct {
 	have []bool
 }
 
-func runSearch(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
-	q, err := parseSearch(ctx, s.Eval, in.Raw)
+func runSearch(ctx context.Context, s *cmd.Session, text string, out report.Sink) error {
+	q, err := parseSearch(ctx, s.Eval, text)
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,7 @@ func TestSearch(t *testing.T) {
 		{"one hit after another", "s -u 01452740 L100 XXXXXXXXXXX", "00000000`01452740  0058 0058 0058 0058 0058 0058 0058 0058  X.X.X.X.X.X.X.X.\n" +
 			"00000000`01452742  0058 0058 0058 0058 0058 0058 0058 0058  X.X.X.X.X.X.X.X.\n"},
 		{"addresses only", "s -[1]b ffff828000000000 L?100000000000 64 86", "0xffff8287`ad34f9ac\n0xffff8287`b5ee29ec\n"},
+		{"glued", "s-[1]b ffff828000000000 L?100000000000 64 86", "0xffff8287`ad34f9ac\n0xffff8287`b5ee29ec\n"},
 		{"all strings", "s -sa 76d30000 L1000", "00000000`76d3004d  \"!This program cannot be run in D\"\n00000000`76d3006d  \"OS mode.\"\n"},
 		{"strings of a least length", "s -[l 20]sa 76d30000 L1000;s -[l29]sa 76d30000 L1000", "00000000`76d3004d  \"!This program cannot be run in D\"\n00000000`76d3006d  \"OS mode.\"\n" +
 			"Nothing found in the 4096 bytes of the range that are in the dump.\n"},
