@@ -213,6 +213,60 @@ func TestFlips(t *testing.T) {
 	}
 }
 
+// TestLongDirectory reads a file in so small blocks that the numbers of the
+// directory's blocks need several blocks themselves.
+func TestLongDirectory(t *testing.T) {
+	t.Parallel()
+	spec := smallSpec()
+	spec.Raw = largeTypes(1500)
+	spec.BlockSize = 0x2000
+	want := use(read(t, build(t, spec)))
+	spec.BlockSize = 0x200
+	b := build(t, spec)
+	if dir := binary.LittleEndian.Uint32(b[0x2c:]); dir/0x200*4 <= 0x200 {
+		t.Fatalf("a directory of %#x bytes needs one block", dir)
+	}
+	if got := use(read(t, b)); got != want {
+		t.Errorf("%d things found, want %d", got, want)
+	}
+}
+
+// TestMissingTables reads names where a table of names is damaged, or there is
+// none: from all records.
+func TestMissingTables(t *testing.T) {
+	t.Parallel()
+	good := build(t, smallSpec())
+	version := binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, 0xffffffff), 0xeffe0000+19990810)
+	damaged := bytes.Clone(good)
+	for i := bytes.Index(damaged, version); i >= 0; i = bytes.Index(damaged, version) {
+		damaged[i] = 0
+	}
+	absent := bytes.Clone(good)
+	dbi := bytes.Index(absent, []byte{0xff, 0xff, 0xff, 0xff, 0x77, 0x09, 0x31, 0x01}) // version 19990903
+	if dbi < 0 {
+		t.Fatal("no debug information")
+	}
+	copy(absent[dbi+0xc:], []byte{0xff, 0xff})
+	copy(absent[dbi+0x10:], []byte{0xff, 0xff})
+	for _, tt := range []struct {
+		name string
+		file []byte
+		want string
+	}{{"good", good, ""}, {"damaged", damaged, "table of names: signature 0xffffff00, version 0xf12f091a"}, {"absent", absent, ""}} {
+		f := read(t, tt.file)
+		said := ""
+		if err := f.Err(); err != nil {
+			said = err.Error()
+		}
+		if f.Len() != 4 || said != tt.want {
+			t.Errorf("%s: %d names, error %q; want 4, %q", tt.name, f.Len(), said, tt.want)
+		}
+		if typ, err := f.Type("NODE"); err != nil || typ.Name != "_NODE" {
+			t.Errorf("%s: NODE: %v", tt.name, err)
+		}
+	}
+}
+
 // TestDamage breaks one type and reads the others.
 func TestDamage(t *testing.T) {
 	t.Parallel()

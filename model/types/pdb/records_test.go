@@ -131,6 +131,41 @@ unreadable type 0x1014: name without an end`), "\n")
 	}
 }
 
+// TestPointers reads pointers of all kinds and how they are spelled.
+func TestPointers(t *testing.T) {
+	t.Parallel()
+	list := raw(0x1201, 9)
+	for i := range 6 {
+		list.Data = append(list.Data, raw(0, 0x1000+i).Data...)
+	}
+	list.Data = append(list.Data, raw(0, 0x623, 0x471, 0).Data...)
+	f := read(t, build(t, pdbtest.Spec{Raw: []pdbtest.Raw{
+		raw(0x1002, 0x74, 0xa),                          // 1000: 32 bits, no size told
+		raw(0x1002, 0x74, 0xc),                          // 1001: 64 bits, no size told
+		raw(0x1002, 0x1001, 0x1002c),                    // 1002: a reference
+		raw(0x1002, 0x12, 0x1008c),                      // 1003: of an rvalue
+		raw(0x1002, 0x1007, 0x1000c),                    // 1004: to a function
+		raw(0x1002, 0x1009, 0x1000c),                    // 1005: to an array
+		list,                                            // 1006
+		raw(0x1008, 0x12, uint16(0), uint16(9), 0x1006), // 1007
+		raw(0x1505, uint16(0), uint16(0x80), 0, 0, 0, uint16(0), "_S"), // 1008
+		raw(0x1503, 0x1008, 0x23, uint16(64), ""),                      // 1009: of unknown elements
+	}}))
+	var got []string
+	for _, ti := range []uint32{0x1000, 0x1001, 0x1002, 0x1004, 0x1005, 0x1007} {
+		typ, err := f.TypeAt(ti)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, fmt.Sprintf("%s/%d", typ.Name, typ.Size))
+	}
+	function := "(int *, int *, int *&, long &&, <function> *, struct _S [64] *, unsigned int64 *, wchar_t *, ...)"
+	want := []string{"*int/4", "*int/8", "**int/8", "*" + function + "/8", "*[0]_S/8", function + "/0"}
+	if diff := gocmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // TestDeepTypes reads types nested too deep and used in each other too often.
 func TestDeepTypes(t *testing.T) {
 	t.Parallel()

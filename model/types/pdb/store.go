@@ -90,9 +90,14 @@ func (f *File) TypeNames() []string {
 func (f *File) HasTypes() bool { return f.tpi != nil && f.tpi.scan().defs > 0 }
 
 // Origin implements [types.Store]. The match is exact: whoever resolves an
-// image's database has compared GUID and age, see [File.Check].
+// image's database has compared GUID and age, see [File.Check]. Build is 0 but
+// for kernels whose GUID is known here: a database does not tell.
 func (f *File) Origin() types.Origin {
-	return types.Origin{Match: types.MatchExact, Source: "PDB " + filepath.Base(f.name), File: f.name}
+	var build uint32
+	if l, _, ok := types.EmbeddedByGUID(f.GUID(), f.Age()); ok {
+		build = l.Origin().Build
+	}
+	return types.Origin{Build: build, Match: types.MatchExact, Source: "PDB " + filepath.Base(f.name), File: f.name}
 }
 
 // Err gives the first sign of damage in types or names, reading the names of

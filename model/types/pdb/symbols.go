@@ -1,6 +1,7 @@
 package pdb
 
 import (
+	"cmp"
 	"fmt"
 	"iter"
 	"slices"
@@ -130,12 +131,16 @@ func (d *dbi) named(table, header uint32, visit func(symbol) bool) error {
 		return nil
 	}
 	r := s.scan(0, s.size)
-	offsets, damage := d.listed(table, header, s.size)
-	if damage != nil {
+	var offsets []uint32
+	var damage error
+	if table != noStream {
+		offsets, damage = d.listed(table, header, s.size)
+	}
+	if damage != nil || table == noStream {
 		for {
 			rec, ok := r.next()
 			if !ok {
-				return damage
+				return cmp.Or(damage, r.err)
 			}
 			if sym, ok := parseSymbol(rec.kind, rec.data); ok && !visit(sym) {
 				return damage

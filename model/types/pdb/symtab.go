@@ -2,6 +2,7 @@ package pdb
 
 import (
 	"cmp"
+	"fmt"
 	"iter"
 	"slices"
 	"strings"
@@ -49,7 +50,11 @@ func (f *File) readSymbols() *symbolTable {
 	}
 	add := func(s symbol) bool {
 		t.add(f.dbi, s)
-		return len(t.entries) < maxNames
+		if len(t.entries) < maxNames {
+			return true
+		}
+		note(fmt.Errorf("more than %d names", maxNames))
+		return false
 	}
 	note(f.publics(add))
 	note(f.globals(func(s symbol) bool {
