@@ -117,7 +117,7 @@ func openCrash64(f File, size int64) (*Dump, error) {
 		return nil, err
 	}
 	o.secondary()
-	o.d.Header = o.fields()
+	o.d.header = o.fields
 	return o.d, nil
 }
 

@@ -114,12 +114,20 @@ type Dump struct {
 	Triage    *Triage      // of a triage dump, else nil
 	Secondary []Secondary  // secondary data streams ("DumpBlob")
 
-	Header []HeaderField // numbers of the headers as they stand in the file; nil where the container has none
-
 	Warnings []string // oddities that were tolerated
 
+	header  func() []HeaderField // nil where the container has none
 	closer  io.Closer
 	changed func() error // looks at the file again; nil where there is none
+}
+
+// Header gives the numbers of the container's headers as they stand in the file;
+// nil where it has none.
+func (d *Dump) Header() []HeaderField {
+	if d.header == nil {
+		return nil
+	}
+	return d.header()
 }
 
 // Close releases the file. Slices handed out before are invalid afterwards, and

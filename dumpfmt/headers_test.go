@@ -22,7 +22,7 @@ func TestHeader_real(t *testing.T) {
 		"ServicePackBuild": 0, "SizeOfDump": 0x13a28c, "MmOffset": 0x2080, "TriageOptions": 0xffffffff, "TopOfStack": 0xffff850429890ee8,
 		"LimitOfBStore": 0, "DataPageSize": 0, "DebuggerDataOffset": 0x104a8, "DataBlocksOffset": 0x19438, "DataBlocksCount": 0x727,
 	}
-	for _, f := range d.Header {
+	for _, f := range d.Header() {
 		if v, ok := want[f.Name]; ok && v != f.Value {
 			t.Errorf("%s: want %#x", f, v)
 		}

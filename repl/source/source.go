@@ -28,7 +28,7 @@ func Of(name string, d *dumpfmt.Dump) model.Source {
 		},
 	}
 	s.Warnings = append(s.Warnings, d.Warnings...)
-	for _, f := range d.Header {
+	for _, f := range d.Header() {
 		s.Header = append(s.Header, model.HeaderField(f))
 	}
 	for _, b := range d.Secondary {
