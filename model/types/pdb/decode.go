@@ -283,7 +283,7 @@ func constant(v uint64, under *types.Type) int64 {
 		return int64(v)
 	}
 	unused := 64 - 8*under.Size
-	if under.Kind == types.KindSigned {
+	if under.Kind == types.KindSigned || under == baseTypes[0x10] || under == baseTypes[0x70] {
 		return int64(v<<unused) >> unused
 	}
 	return int64(v << unused >> unused)

@@ -262,6 +262,8 @@ func (o *oracle) constant(r *oracleType, s string) string {
 		} else {
 			v = int64(int16(v))
 		}
+	case "0x0010", "0x0068", "0x0070":
+		v = int64(int8(v))
 	case "0x0075", "0x0022":
 		v = int64(uint32(v))
 	case "0x0020":
