@@ -286,8 +286,8 @@ func TestAssign(t *testing.T) {
 		{"set $T19=10", ""},
 		{"set @$t1 = 7", ""},
 		{"set $extret = 9", ""},
-		{"set $t20 = 1", "Bad register error in 'r $t20 = 1': the user's variables are $t0 to $t19\n"},
-		{"set $t1done = 0", "Bad register error in 'r $t1done = 0': the user's variables are $t0 to $t19\n"},
+		{"set $t20 = 1", "Bad register error in 'r $t20 = 1'\n    the user's variables are $t0 to $t19\n"},
+		{"set $t1done = 0", "Bad register error in 'r $t1done = 0'\n    the user's variables are $t0 to $t19\n"},
 		{"set $t0", "no assignment\n"},
 		{"set rax = 5", "no assignment\n"},
 		{"set $t0 == 5", "no assignment\n"},
@@ -295,7 +295,7 @@ func TestAssign(t *testing.T) {
 		{"set ? $t0 = 5", "no evaluator of C++ expressions\n"},
 		{"r $.u1 = a; b ", ""},
 		{"r$.u2=x", ""},
-		{"r $.u12 = a", "Bad register error in 'r $.u12': the fixed-name aliases are $.u0 to $.u9\n"},
+		{"r $.u12 = a", "Bad register error in 'r $.u12'\n    the fixed-name aliases are $.u0 to $.u9\n"},
 		{"say $u1$u2", "a\nCouldn't resolve 'bx': no such command; did you mean bug? (.help lists the commands)\n"},
 	} {
 		b.Reset()

@@ -58,7 +58,7 @@ func (p *parser) call(name token, f *function, depth int) (uint64, error) {
 	for i, kind := range f.args {
 		if i > 0 {
 			if err := p.expect(",", name); err != nil {
-				return 0, err
+				return 0, p.unlessStrings(err, f, open)
 			}
 		}
 		a := argument{at: p.tok.at}
@@ -78,9 +78,18 @@ func (p *parser) call(name token, f *function, depth int) (uint64, error) {
 		in = append(in, a)
 	}
 	if err := p.expect(")", open); err != nil {
-		return 0, err
+		return 0, p.unlessStrings(err, f, open)
 	}
 	return f.run(p, in)
+}
+
+// unlessStrings gives the error of strings that do not read as such the place
+// that kd gives it: that of the parenthesis before them.
+func (p *parser) unlessStrings(err error, f *function, open token) error {
+	if f.args != "ss" {
+		return err
+	}
+	return syntaxError(p.lex.text, open.at, `two strings are expected; a backslash before a quote makes it part of the string, unless it begins with @"`)
 }
 
 // truth is 1 or 0.

@@ -147,7 +147,7 @@ var deleteAlias = &cmd.Command{
 	Summary: "delete aliases",
 	Help: `Deletes the alias of a name, or with * all of them. /q says nothing where there is
 none.`,
-	Example: "as x 1\nad x\nad /q x\nad *",
+	Example: "as x 1\nad x\nad /q x\nad *\nal",
 	SeeAlso: []string{"as", "al"},
 	Args:    []cmd.Arg{{Name: "name", Kind: cmd.KindRest, Doc: "[/q] name, or *"}},
 	Run: func(_ context.Context, s *cmd.Session, in cmd.Args, _ report.Sink) error {

@@ -57,7 +57,7 @@ var execWhile = &cmd.Command{
 	Summary: "run the commands before it again while a condition holds",
 	Help: `Evaluates an expression; where the value is not zero, all commands that stand
 before z on the line run again. .while and .do do the same with blocks.`,
-	Example: "r $t0 = @$t0 + 1; z (@$t0 < 3)",
+	Example: "r $t0 = @$t0 + 1; .printf \"%d \", @$t0; z (@$t0 < 3)",
 	SeeAlso: []string{".while", ".do", "j"},
 	Args:    []cmd.Arg{{Name: "condition", Kind: cmd.KindRest, Doc: "an expression"}},
 	Run: func(ctx context.Context, s *cmd.Session, in cmd.Args, _ report.Sink) error {

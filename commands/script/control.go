@@ -204,7 +204,7 @@ var dotDo = token(".do", "{ commands } (condition)",
 	`Runs the block, then evaluates the condition and runs it again while the value
 is not zero: once at least. There is no word between the two.
 `+blockNote,
-	"r $t0 = 0; .do { r $t0 = @$t0 + 1 } (@$t0 < 5)",
+	"r $t0 = 0; .do { .printf \"%d \", @$t0; r $t0 = @$t0 + 1 } (@$t0 < 5)",
 	func(raw string) int { _, _, end, _ := readDo(raw); return end }, runDo)
 
 func runDo(ctx context.Context, s *cmd.Session, raw string) error {

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,6 +95,27 @@ func TestCommands(t *testing.T) {
 		{"? @$bug_param2 + @$bug_code", "Evaluate expression: 7987 = 00000000`00001f33\n"},
 		{"? @rip", "Couldn't resolve error at '@rip'\n    @rip\n    ^ processor 0: its registers were not saved in the dump\n"},
 		{"~1s;? @$thread", "Couldn't resolve error at '@$thread'\n    @$thread\n    ^ processor 1: its control block was not found in the dump\n"},
+		{"n", "base is 16\n"},
+		{"n 10; ? 10; n 8; ? 10; n 16", "base is 10\nEvaluate expression: 10 = 00000000`0000000a\nbase is 8\nEvaluate expression: 8 = 00000000`00000008\nbase is 16\n"},
+		{"n 7", "n: a base of \"7\": want 8, 10 or 16\nusage: n [base]\n"},
+		{".expr", "Current expression evaluator: MASM - Microsoft Assembler expressions\n"},
+		{".expr /s c++; ? 010; ? @@(010)", "Current expression evaluator: C++ - C++ source expressions\nEvaluate expression: 8 = 00000000`00000008\nEvaluate expression: 16 = 00000000`00000010\n"},
+		{".expr /q", "Available expression evaluators:\nMASM - Microsoft Assembler expressions\nC++ - C++ source expressions\nCurrent expression evaluator: MASM - Microsoft Assembler expressions\n"},
+		{".expr /s go", ".expr: no evaluator is named \"go\": want masm or c++\nusage: .expr [/s name] [/q]\n"},
+		{"? 5; ? @$exp + 1", "Evaluate expression: 5 = 00000000`00000005\nEvaluate expression: 6 = 00000000`00000006\n"},
+		{"?? 5", "int 0n5\n"},
+		{"??-5", "int 0n-5\n"},
+		{"?? @$t0 + 9", "unsigned int64 9\n"},
+		{"?? @$t0 + 0x1f", "unsigned int64 0x1f\n"},
+		{"?? 'A'", "char 0n65 'A'\n"},
+		{"?? (unsigned char)200", "unsigned char 0xc8 ''\n"},
+		{"?? 1 < 2", "bool true\n"},
+		{"?? (void*)0", "void * (null)\n"},
+		{"?? (char**)0x1000", "char ** 0x00000000`00001000\n"},
+		{"?? 1 / 4.0", "double 0.25\n"},
+		{"?? (float)1e", "Syntax error at '1e'\n    (float)1e\n           ^ 1e is no number in base 10; a hexadecimal one begins with 0x\n"},
+		{"?? sizeof(_TEB)", "Couldn't resolve error at '_TEB)'\n    sizeof(_TEB)\n           ^ no such symbol or type; a register begins with @\n"},
+		{"??", "??: expression missing\nusage: ?? expression\n"},
 		{".echo a  b; .echo \"c; d\"", "a  b\nc; d\n"},
 		{".echo", "\n"},
 		{".kdonly 2", ".kdonly: want 0 or 1\nusage: .kdonly [on]\n"},
@@ -301,5 +323,87 @@ func TestVersion(t *testing.T) {
 	s.Kernel = nil
 	if err := s.Execute(t.Context(), "version"); err != nil || b.String() != "gokd version 1.2.3\n" {
 		t.Errorf("%v, %q", err, b)
+	}
+}
+
+// TestFormats holds .formats to public transcripts: the first is of a computer
+// seven hours behind UTC, the second of one eight hours behind.
+func TestFormats(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		line  string
+		hours int
+		era   report.Era
+		want  string
+	}{
+		{".formats 57724231h", -7, report.Era19041, `Evaluate expression:
+  Hex:     00000000` + "`" + `57724231
+  Decimal: 1467105841
+  Decimal (unsigned) : 1467105841
+  Octal:   0000000000012734441061
+  Binary:  00000000 00000000 00000000 00000000 01010111 01110010 01000010 00110001
+  Chars:   ....WrB1
+  Time:    Tue Jun 28 02:24:01 2016
+  Float:   low 2.66366e+014 high 0
+  Double:  7.24847e-315
+`},
+		{".formats 1c407e62", -8, report.Era62, `Evaluate expression:
+  Hex:     00000000` + "`" + `1c407e62
+  Decimal: 473988706
+  Octal:   0000000000003420077142
+  Binary:  00000000 00000000 00000000 00000000 00011100 01000000 01111110 01100010
+  Chars:   .....@~b
+  Time:    Mon Jan 07 15:31:46 1985
+  Float:   low 6.36908e-022 high 0
+  Double:  2.34182e-315
+`},
+		{".formats 1d8ffa1`5ce57d80", 1, report.Era19041, `Evaluate expression:
+  Hex:     01d8ffa1` + "`" + `5ce57d80
+  Decimal: 133137257520790912
+  Decimal (unsigned) : 133137257520790912
+  Octal:   0007307772053471276600
+  Binary:  00000001 11011000 11111111 10100001 01011100 11100101 01111101 10000000
+  Chars:   ....\.}.
+  Time:    Thu Nov 24 02:09:12.079 2022 (UTC + 1:00)
+  Float:   low 5.16766e+017 high 7.97127e-038
+  Double:  9.3321e-300
+`},
+		{".formats -1", 0, report.Era19041, `Evaluate expression:
+  Hex:     ffffffff` + "`" + `ffffffff
+  Decimal: -1
+  Decimal (unsigned) : 18446744073709551615
+  Octal:   1777777777777777777777
+  Binary:  11111111 11111111 11111111 11111111 11111111 11111111 11111111 11111111
+  Chars:   ........
+  Time:    ***** Invalid FILETIME
+  Float:   low -1.#QNAN high -1.#QNAN
+  Double:  -1.#QNAN
+`},
+	} {
+		s, b := newSession(t)
+		s.Location, s.Out.Printer.Era = time.FixedZone("", tt.hours*3600), tt.era
+		if err := s.Execute(t.Context(), tt.line); err != nil {
+			t.Error(err)
+		}
+		if d := cmp.Diff(tt.want, b.String()); d != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.line, d)
+		}
+	}
+}
+
+func TestShortFloat(t *testing.T) {
+	t.Parallel()
+	for f, want := range map[float64]string{
+		0: "0", 1: "1", -2.5: "-2.5", 100000: "100000", 1e6: "1e+006", 0.0001: "0.0001", 0.00001: "1e-005", 1.0 / 3: "0.333333",
+		1e300: "1e+300", math.Inf(1): "1.#INF", math.Inf(-1): "-1.#INF",
+	} {
+		if got := shortFloat(f); got != want {
+			t.Errorf("%v: %q, want %q", f, got, want)
+		}
+	}
+	for bits, want := range map[uint64]string{0x7ff8000000000001: "1.#QNAN", 0xfff8000000000000: "-1.#IND", 0xfff8000000000001: "-1.#QNAN"} {
+		if got := shortFloat(math.Float64frombits(bits)); got != want {
+			t.Errorf("%#x: %q, want %q", bits, got, want)
+		}
 	}
 }

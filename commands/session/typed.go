@@ -144,7 +144,10 @@ func valueText(v cmd.Typed) string {
 	case t.Kind == types.KindSigned && t.Size == 1, t.Kind == types.KindChar && !strings.HasPrefix(t.Name, "unsigned"):
 		return fmt.Sprintf("0n%d %s", int8(v.Value), quotedChar(byte(v.Value)))
 	case t.Kind == types.KindChar:
-		return unsignedText(v.Value&0xff) + " " + quotedChar(byte(v.Value))
+		if v.Value&0xff == 0 {
+			return "0 ''"
+		}
+		return fmt.Sprintf("%#x %s", byte(v.Value), quotedChar(byte(v.Value)))
 	case t.Kind == types.KindSigned:
 		return fmt.Sprintf("0n%d", int64(v.Value))
 	case t.Kind == types.KindVoid:
