@@ -184,7 +184,7 @@ func TestEval_errors(t *testing.T) {
 		"$vvalid 1":                              "Syntax error at '1'",
 		"$vvalid(1":                              "Syntax error at ''",
 		"$scmp(1, 2)":                            "Syntax error at '1, 2)'\n    $scmp(1, 2)\n          ^ $scmp takes strings in quotes",
-		"$scmp(\"a\")":                           "Syntax error at ')'",
+		"$scmp(\"a\")":                           "Syntax error at '(\"a\")'",
 		"$spat( \"c:\\dir\\\", \"*filename*\" )": "Syntax error at '( \"c:\\dir\\\", \"*filename*\" )'\n",
 		"\"a\"":                                  "Syntax error at '\"a\"'\n    \"a\"\n    ^ a string has no value",
 		"\"a":                                    "Syntax error at '\"a'\n    \"a\n    ^ missing closing quote",

@@ -152,7 +152,7 @@ func runFor(ctx context.Context, s *cmd.Session, raw string) error {
 
 func readWhile(raw string) (cond, body span, end int, err error) {
 	if cond, end, err = condition(raw, 0); err == nil {
-		body, end, err = braces(raw, end, "the condition")
+		body, end, err = conditional(raw, cond, end)
 	}
 	return cond, body, end, err
 }

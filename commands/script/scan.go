@@ -64,9 +64,9 @@ func statement(raw string, i int) int {
 
 // braces reads a block: the commands without their braces, and the place behind.
 func braces(raw string, i int, after string) (block span, end int, err error) {
-	i = skip(raw, i, blanks)
-	if i == len(raw) || raw[i] != '{' {
-		return span{}, statement(raw, i), syntax(raw, i, fmt.Sprintf("a block { } is expected after %s", after))
+	line := skip(raw, i, " \t\v") // what follows on other lines belongs to this only as a block
+	if i = skip(raw, i, blanks); i == len(raw) || raw[i] != '{' {
+		return span{}, statement(raw, line), syntax(raw, line, fmt.Sprintf("a block { } is expected after %s", after))
 	}
 	end, ok := closing(raw, i)
 	if !ok {
@@ -157,7 +157,7 @@ func readIf(raw string) (list []branch, end int, err error) {
 		if short, end, ok := readJump(raw, cond); ok {
 			return append(list, short), end, nil
 		}
-		body, at, err := braces(raw, at, "the condition")
+		body, at, err := conditional(raw, cond, at)
 		if err != nil {
 			return nil, at, err
 		}
@@ -174,6 +174,19 @@ func readIf(raw string) (list []branch, end int, err error) {
 			return list, end, nil
 		}
 	}
+}
+
+// conditional reads the block behind a condition. Where there is none, what
+// follows a condition in parentheses is where it should be.
+func conditional(raw string, cond span, i int) (body span, end int, err error) {
+	if body, end, err = braces(raw, i, "the condition"); err == nil || blockAhead(raw, i) {
+		return body, end, err
+	}
+	if raw[cond.from] == '(' {
+		at, _ := closing(raw, cond.from) // condition found it closed
+		i = skip(raw, at, " \t\v")
+	}
+	return body, end, syntax(raw, i, "a block { } is expected after the condition")
 }
 
 // readJump reads ".if (condition) .break".

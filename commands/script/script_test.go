@@ -138,6 +138,8 @@ func TestControl(t *testing.T) {
 		".if ($spat(\"{\", \"{\")) { .echo \"}\" }":                                   "}\n",
 		".if (1) { .if (0) { .echo a } .else { .if (1) { .echo b } } }":               "b\n",
 		".if (1) { .echo a":                                                           "Syntax error at '{ .echo a': this brace has no closing one: '}' is missing\n",
+		".if (1) .echo a\n.echo b":                                                    "Syntax error at '.echo a': a block { } is expected after the condition\n",
+		".if (1)\n.echo b":                                                            "Syntax error at '': a block { } is expected after the condition\n",
 		".if (1":                                                                      "Syntax error at '(1': ')' is missing\n",
 		".if () { .echo a }":                                                          "Syntax error at '()'",
 		".if { .echo a }":                                                             "Syntax error: a condition is expected\n",
