@@ -71,7 +71,11 @@ func runCompare(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sin
 	if err != nil {
 		return err
 	}
-	src, sum := virtual(s), &compared{Bytes: r.Bytes}
+	src, err := virtual(s)
+	if err != nil {
+		return err
+	}
+	sum := &compared{Bytes: r.Bytes}
 	var a, b [mem.PageSize]byte
 	var haveA, haveB [mem.PageSize]bool
 	for off := uint64(0); off < r.Bytes; off += mem.PageSize {

@@ -91,11 +91,13 @@ func runDump(ctx context.Context, s *cmd.Session, f *format, text string, out re
 	if err != nil {
 		return err
 	}
-	src := virtual(s)
+	name, from := f.name, virtual
 	if r.physical {
-		if src, err = physical(s); err != nil {
-			return fmt.Errorf("%s /p: %w", f.name, err)
-		}
+		name, from = f.name+" /p", physical
+	}
+	src, err := from(s)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
 	d := &dumper{ctx: ctx, s: s, src: src, out: out, request: r}
 	switch f.kind {
@@ -249,7 +251,10 @@ func runStruct(ctx context.Context, s *cmd.Session, f *format, text string, out 
 	if r.physical || r.given {
 		return wrong("one virtual address is wanted")
 	}
-	src := virtual(s)
+	src, err := virtual(s)
+	if err != nil {
+		return fmt.Errorf("%s: %w", f.name, err)
+	}
 	var b [16]byte
 	if _, err := src.read(b[:], r.start); err != nil {
 		return fmt.Errorf("%s: the structure at %#x: %w", f.name, r.start, err)

@@ -142,7 +142,11 @@ func numbers(ctx context.Context, e cmd.Evaluator, text string, max int) ([]uint
 
 // run follows the list and shows each member.
 func (w walk) run(ctx context.Context, s *cmd.Session, out report.Sink) error {
-	src, f := virtual(s), formatNamed("dp")
+	src, err := virtual(s)
+	if err != nil {
+		return err
+	}
+	f := formatNamed("dp")
 	b, have := make([]byte, 8*w.size), make([]bool, 8*w.size)
 	seen := map[uint64]bool{}
 	at := w.start

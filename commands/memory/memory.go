@@ -70,7 +70,15 @@ type source struct {
 // errNoPhysical says why physical addresses mean nothing in a dump.
 var errNoPhysical = errors.New("this dump holds blocks of virtual memory, no physical memory")
 
-func virtual(s *cmd.Session) source { return source{kernel: s.Kernel, space: s.Space()} }
+// errARM64 says why virtual addresses mean nothing yet in such a dump.
+var errARM64 = errors.New("the page tables of ARM64 machines are not read; /p shows physical memory")
+
+func virtual(s *cmd.Session) (source, error) {
+	if s.Kernel.Source.Machine == model.MachineARM64 && s.Space().Paged() {
+		return source{}, errARM64
+	}
+	return source{kernel: s.Kernel, space: s.Space()}, nil
+}
 
 func physical(s *cmd.Session) (source, error) {
 	p := s.Space().Physical()

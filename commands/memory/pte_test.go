@@ -240,9 +240,19 @@ func TestNoTables(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", line, d)
 		}
 	}
+	// The tables of another architecture would be misread: nothing is.
+	m, va := small()
+	k = m.kernel()
 	k.Source.Machine = model.MachineARM64
-	if d := cmp.Diff("!pte: the page tables of ARM64 machines are not read\n", answer(t, k, "!pte 1000")); d != "" {
-		t.Errorf("(-want +got):\n%s", d)
+	const other = "the page tables of ARM64 machines are not read; /p shows physical memory\n"
+	at := mem.VA(va).String()
+	for line, want := range map[string]string{
+		"!pte " + at: "!pte: the page tables of ARM64 machines are not read\n", "db " + at: "db: " + other, "dS " + at: "dS: " + other,
+		"dl " + at: other, "c " + at + " L1 " + at: other, "s " + at + " L1 1": other, "dd /p 1b1000 L1": "00000000`001b1000  746e6f63\n",
+	} {
+		if d := cmp.Diff(want, answer(t, k, line)); d != "" {
+			t.Errorf("%s (-want +got):\n%s", line, d)
+		}
 	}
 }
 
@@ -251,4 +261,36 @@ type nothing struct{}
 
 func (nothing) ReadVirtual(_ []byte, at mem.VA) (int, error) {
 	return 0, &mem.Fault{Kind: mem.NotCaptured, VA: at}
+}
+
+// FuzzPte: tables that lie end in text.
+func FuzzPte(f *testing.F) {
+	f.Add(uint64(0xfffff80002810cb0), uint64(0x1ed), uint64(0x199063), uint64(0x198063), uint64(0x28009e3), uint64(0))
+	f.Add(uint64(0x7ffe0000), uint64(0x100), uint64(0x880), uint64(0x1ad063), uint64(0x1ad8e3), uint64(0x400))
+	f.Add(uint64(0xffff800000000000), uint64(0), uint64(0x1ad0e3), uint64(0xe3), uint64(0x80), uint64(0xffffffff00000480))
+	f.Fuzz(func(t *testing.T, va, self, a, b, c, d uint64) {
+		m := newMachine()
+		m.put(m.root+8*mem.PA(self&511), uint64(m.root)|0x63)
+		// What entries point at is captured up to 4 GB only.
+		table := m.root
+		for i, v := range []uint64{a, b, c, d} {
+			m.put(table+8*index(va, 3-i), v)
+			if table = mem.PA(v & 0xfffff000); i == 3 && v&1 != 0 {
+				break
+			}
+			m.at(table)
+		}
+		k := m.kernel()
+		for _, soft := range []mem.SoftPTE{{}, {Swizzled: true}, {Swizzled: true, InvalidMask: 1 << 45}} {
+			k.Space.SetSoftPTE(soft)
+			for _, era := range []report.Era{report.Era62, report.Era19041} {
+				s, out := sessionOf(t, k, era)
+				at := mem.VA(va).String()
+				_ = s.Execute(t.Context(), "!pte "+at+";!pte "+at+" 1;!vtop 0 "+at+";!address "+at+";dq "+at+" L2;s -b "+at+" L10 0")
+				if text := out.String(); strings.Contains(text, "internal error") || strings.Contains(text, "%!") {
+					t.Fatal(text)
+				}
+			}
+		}
+	})
 }

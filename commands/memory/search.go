@@ -125,7 +125,11 @@ func runSearch(ctx context.Context, s *cmd.Session, text string, out report.Sink
 	if err != nil {
 		return err
 	}
-	h := &hunt{ctx: ctx, s: s, src: virtual(s), out: out, q: q, kept: kept, row: make([]byte, 16), have: make([]bool, 16)}
+	src, err := virtual(s)
+	if err != nil {
+		return err
+	}
+	h := &hunt{ctx: ctx, s: s, src: src, out: out, q: q, kept: kept, row: make([]byte, 16), have: make([]bool, 16)}
 	h.sum.writable = q.writable
 	switch {
 	case q.writable && !h.src.space.Paged():
