@@ -13,7 +13,9 @@ import (
 // thousand instructions.
 const (
 	maxFunction = 1 << 16 // instructions
-	maxFollowed = 64      // functions that jumps lead into
+	// maxFollowed bounds the functions, and pieces of functions, that jumps lead
+	// into: each may end in a jump to another.
+	maxFollowed = 512
 )
 
 // function is what can be reached from an entry without entering calls.
@@ -55,7 +57,7 @@ func (r *reader) follow(entry uint64) *function {
 // that jumps lead to.
 func (r *reader) block(f *function, at uint64, work []uint64) []uint64 {
 	for r.ctx.Err() == nil {
-		if _, done := f.insts[at]; done {
+		if _, done := f.insts[at]; done { // blocks share tails
 			return work
 		}
 		if len(f.insts) >= maxFunction {

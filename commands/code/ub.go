@@ -96,31 +96,41 @@ func (r *reader) before(end uint64, count int) (starts []uint64, sure bool, err 
 		return nil, false, err
 	}
 	count = min(count, maxBack)
+	run := r.run
 	if r.arm {
-		for at := end &^ 3; len(starts) < count && at >= 4; {
-			at -= 4
-			if _, err := r.decode(at); err != nil {
-				break
-			}
-			starts = append([]uint64{at}, starts...)
-		}
-		return starts, true, nil
+		run = r.words
 	}
-	sure = true
-	for len(starts) < count {
-		more, known := r.run(end, count-len(starts))
+	// Runs are found from the end; each is kept in its order and the last first.
+	var runs [][]uint64
+	found, sure := 0, true
+	for found < count && r.ctx.Err() == nil {
+		more, known := run(end, count-found)
 		if len(more) == 0 {
 			break
 		}
-		sure = sure && known
-		starts = append(more, starts...)
-		end = more[0]
+		runs, found, sure, end = append(runs, more), found+len(more), sure && known, more[0]
 	}
-	return starts, sure, nil
+	slices.Reverse(runs)
+	return slices.Concat(runs...), sure, nil
+}
+
+// words finds the words before an address: all instructions of ARM64 are as long.
+func (r *reader) words(end uint64, count int) (starts []uint64, known bool) {
+	for at := end &^ 3; len(starts) < count && at >= 4 && r.ctx.Err() == nil; {
+		at -= 4
+		if _, err := r.decode(at); err != nil {
+			break
+		}
+		starts = append(starts, at)
+	}
+	slices.Reverse(starts)
+	return starts, true
 }
 
 // run finds instructions that end at an address, at most count, in one function.
 func (r *reader) run(end uint64, count int) (starts []uint64, known bool) {
+	// Padding behind a function belongs to none in the unwind data, but has the
+	// function's symbol: then the chain may lead through it.
 	if start, ok := r.functionStart(end - 1); ok && end-start <= maxBack*disasm.MaxLen {
 		if chain, ok := r.chain(start, end); ok {
 			return chain[max(len(chain)-count, 0):], true

@@ -2,7 +2,8 @@ package disasm
 
 import "golang.org/x/arch/x86/x86asm"
 
-// condition gives the condition code of a conditional jump, -1 for others.
+// condition gives the condition code of a conditional jump, -1 for others. The
+// codes are the low four bits of the opcodes 70 to 7f and 0f 80 to 0f 8f.
 func condition(op x86asm.Op) int8 {
 	switch op {
 	case x86asm.JO:

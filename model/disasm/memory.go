@@ -95,6 +95,7 @@ func (w *writer) memOperand(m x86asm.Mem) MemOperand {
 			out.Segment = "ss"
 		}
 	}
+	// A prefix makes addresses 32 bits wide; the registers are the same.
 	out.Base, out.Addr32 = wideName(m.Base)
 	index, narrow := wideName(m.Index)
 	out.Index, out.Addr32 = index, out.Addr32 || narrow
@@ -125,6 +126,7 @@ func override(r x86asm.Reg) string {
 }
 
 // touches reports whether an instruction reads or writes its operand in memory.
+// r shows the contents only of those that do.
 func touches(op x86asm.Op) bool {
 	switch op {
 	case x86asm.LEA, x86asm.NOP, x86asm.INVLPG, x86asm.PREFETCHNTA, x86asm.PREFETCHT0,
@@ -154,6 +156,7 @@ func (w *writer) memSize() int {
 	case x86asm.LGDT, x86asm.LIDT, x86asm.SGDT, x86asm.SIDT:
 		return 10 // a limit and a 64-bit base
 	case x86asm.FLD, x86asm.FSTP, x86asm.FBLD, x86asm.FBSTP:
+		// x86asm knows no size of 80 bits.
 		if w.x.MemBytes == 0 {
 			return 10
 		}

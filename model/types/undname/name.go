@@ -170,6 +170,8 @@ func (p *parser) templateName() name {
 	}
 	defer p.leave()
 	p.take("?$")
+	// References inside the arguments count from their own beginning, and nothing
+	// outside can refer to what they name.
 	names, types := p.names, p.types
 	p.names, p.types = nil, nil
 	n := p.unqualified()

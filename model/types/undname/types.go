@@ -133,7 +133,8 @@ func (p *parser) typeName() string {
 	return p.clip(name{scopes: p.scopes(), last: last}.String())
 }
 
-// qualify puts qualifiers behind a type.
+// qualify puts qualifiers behind a type. Those that are there already come twice
+// where a reference to a constant pointer is spelled: "AEBQEAH".
 func qualify(t typ, q string) typ {
 	if q != "" && !t.function && !strings.HasSuffix(t.pre, " "+q) {
 		t.pre = join(t.pre, q)
@@ -201,7 +202,8 @@ func (p *parser) pointer(sign, own string) typ {
 	return pointTo(t, sign, own, class)
 }
 
-// pointTo makes the type of a pointer.
+// pointTo makes the type of a pointer. Functions and arrays bind tighter than the
+// sign, so it stands in parentheses, and a function's convention moves there too.
 func pointTo(t typ, sign, own, class string) typ {
 	if class != "" {
 		sign = class + "::" + sign
@@ -261,9 +263,7 @@ func (p *parser) functionType(this bool) typ {
 	if this {
 		object = p.thisQualifiers()
 	}
-	if p.take("$$J0") { // extern "C" in a template argument
-		object += ""
-	}
+	p.take("$$J0") // of extern "C", in a template argument
 	convention, ok := conventions[p.next()]
 	if !ok {
 		p.fail("an unknown calling convention")
@@ -331,7 +331,8 @@ func (p *parser) parameters() string {
 	}
 }
 
-// parameter reads one type or a reference to an earlier one.
+// parameter reads one type or a reference to an earlier one. Types of one
+// character are not worth a reference and have no number.
 func (p *parser) parameter() typ {
 	if c := p.peek(); c >= '0' && c <= '9' {
 		p.at++
