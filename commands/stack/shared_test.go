@@ -132,6 +132,29 @@ amdppm+0x334c:
 	}
 }
 
+// TestShared_names: with the driver's image and symbols at hand its frames are
+// unwound and named, from the exception up to the framework that called it.
+func TestShared_names(t *testing.T) {
+	t.Parallel()
+	k := modeltest.OpenDump(t, shared.Path(t, "dumps/real/triage_x64.dmp"),
+		modeltest.Symbols(shared.Path(t, "isf")+";"+shared.Path(t, "symstore")), images(t))
+	s, b := open(t, k)
+	run(t, s, b, ".ecxr")
+	want := `  *** Stack trace for last set context - .thread/.cxr resets it
+ # Call Site
+00 amdppm!WriteIoMemRawEx+0x70 <context>
+01 amdppm!WriteGenAddrEx+0x6b <unwind data>
+02 amdppm!WriteGenAddrMaybeHiddenEx+0x18 <unwind data>
+03 amdppm!InitAcpiCpc+0x317 <unwind data>
+04 amdppm!ProcLibDeviceStart+0x886 <unwind data>
+05 amdppm!EvtDevicePrepareHardware+0xd2 <unwind data>
+06 Wdf01000+0x7c027 <unwind data>
+`
+	if d := cmp.Diff(want, run(t, s, b, "kc 7 -how")); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}
+
 // TestShared_frames: the registers of frames, of every thread of a machine, are
 // what .frame /c makes k start from: the rest of the stack is the same.
 func TestShared_frames(t *testing.T) {
