@@ -2,7 +2,6 @@ package symload
 
 import (
 	"context"
-	"errors"
 	"strings"
 
 	"gokd/commands/cmd"
@@ -98,9 +97,6 @@ symbols are needed.`,
 			return errMisused("want one folder, not %q", dir)
 		}
 		p.SetDefaultStore(dir)
-		if dir == "" && p.DefaultStore() == "" {
-			return errors.New("there is no folder to keep files in; name one: .symfix FOLDER")
-		}
 		if add {
 			p.Add("srv*")
 		} else {

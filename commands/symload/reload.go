@@ -167,6 +167,9 @@ func unload(s *cmd.Session, r request, out report.Sink) error {
 			return err
 		}
 	}
+	if err := emitDeferred(mods, out); err != nil {
+		return err
+	}
 	return out.Emit(report.Note("The modules stay in the list; their symbols are loaded again when they are needed."))
 }
 
