@@ -28,10 +28,11 @@ xmm0, mxcsr, st0, dr7, cr3, and pseudo-registers. :TYPE shows elements, the
 highest first: ib iw id iq signed, ub uw ud uq in hexadecimal, f and d floating
 point.
 
-rF shows the floating-point unit, rX the xmm registers, rM MASK what the mask asks
-for: 1 or 2 general, 4 floating point, 8 segments, 20 debug, 40 xmm, 80 control
-and 100 system registers. r $t0 = EXPRESSION sets a pseudo-register, r $.u0 = TEXT
-a fixed alias; r ? shows all of $t0 to $t19.
+r. shows what the instruction names, rF the floating-point unit, rX the xmm
+registers, rM MASK what the mask asks for: 1 or 2 general, 4 floating point, 8
+segments, 20 debug, 40 xmm, 80 control and 100 system registers. r $t0 =
+EXPRESSION sets a pseudo-register, r $.u0 = TEXT a fixed alias; r ? shows all of
+$t0 to $t19.
 
 Question marks stand for what a frame does not know: only the registers that
 functions preserve are found again. After .thread and .trap such registers show as
@@ -55,7 +56,12 @@ func runRegisters(ctx context.Context, s *cmd.Session, in cmd.Args, out report.S
 		switch c := text[0]; c {
 		case 'F', 'X', 'M':
 			mode, text = c, strings.TrimSpace(text[1:])
-		case '$', '@', '?', ':', '.':
+		case '.':
+			if text != "." {
+				return cmd.Misuse(fmt.Errorf("nothing can stand behind r.: %q", text[1:]))
+			}
+			mode, text = c, ""
+		case '$', '@', '?', ':':
 		default:
 			return &cmd.UnknownError{Line: "r" + strings.Fields(text)[0], Similar: s.Commands.Similar("r"+strings.Fields(text)[0], 3)}
 		}
@@ -85,6 +91,9 @@ func runRegisters(ctx context.Context, s *cmd.Session, in cmd.Args, out report.S
 		return xmmRegisters(v, s.CPU, out)
 	}
 	r := contextRecord(ctx, s, v)
+	if mode == '.' {
+		return usedRegisters(v, r, out)
+	}
 	r.again = v.set != ""
 	return out.Emit(r)
 }
@@ -178,6 +187,23 @@ func lookup(ctx context.Context, s *cmd.Session, v *view, name string) (wide, er
 		return n, err
 	}
 	return wide{}, fmt.Errorf("r: there is no register %q; r alone shows all", name)
+}
+
+// usedRegisters shows the registers that the instruction names, as r. does;
+// nothing where it names none.
+func usedRegisters(v *view, r *registerSet, out report.Sink) error {
+	_, operands, _ := strings.Cut(r.code.text, " ")
+	r.only = []register{}
+	for _, word := range strings.FieldsFunc(operands, func(c rune) bool { return strings.ContainsRune(" ,[]+-*:", c) }) {
+		w, ok := v.named(word)
+		if ok && !slices.ContainsFunc(r.only, func(o register) bool { return o.name == w.name }) {
+			r.only = append(r.only, w.register)
+		}
+	}
+	if len(r.only) == 0 {
+		return nil
+	}
+	return out.Emit(r)
 }
 
 // userVariables shows $t0 to $t19.
