@@ -285,6 +285,7 @@ func (f *formatter) symbol(at mem.VA) string {
 		return address
 	}
 	if name := f.s.Kernel.NameOf(f.ctx, at).String(); name != "" {
+		name = strings.TrimSuffix(name, "+0x0") // a module's first byte
 		return name + " (" + address + ")"
 	}
 	return address
