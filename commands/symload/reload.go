@@ -131,6 +131,14 @@ func listModules(ctx context.Context, s *cmd.Session, out report.Sink) error {
 	return lm.Run(ctx, s, cmd.Args{}, out)
 }
 
+// absentError says that no module has a name, in kd's words.
+type absentError string
+
+// Error gives kd's line.
+func (e absentError) Error() string {
+	return fmt.Sprintf("%q was not found in the image list.", string(e))
+}
+
 // chosen gives the modules that a name stands for: of the image, or kd's.
 func chosen(s *cmd.Session, r request) ([]*model.Module, error) {
 	match := func(name string) bool { return strings.EqualFold(name, r.module) }
@@ -144,7 +152,7 @@ func chosen(s *cmd.Session, r request) ([]*model.Module, error) {
 		}
 	}
 	if len(mods) == 0 {
-		return nil, fmt.Errorf("\"%s\" was not found in the image list.", r.module) //nolint:staticcheck // kd's words
+		return nil, absentError(r.module)
 	}
 	return mods, nil
 }

@@ -3,7 +3,6 @@
 package symload
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -163,5 +162,5 @@ func substitute(m *model.Module) bool {
 
 // errMisused gives a wrong argument as kd's grammar has it.
 func errMisused(format string, args ...any) error {
-	return cmd.Misuse(errors.New(fmt.Sprintf(format, args...)))
+	return cmd.Misuse(fmt.Errorf(format, args...))
 }

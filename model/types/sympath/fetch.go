@@ -20,7 +20,7 @@ func (f *fetcher) fetch(s *search, server *url.URL, into string) (string, error)
 	if into == "" {
 		return "", fmt.Errorf("%s: no folder to keep its files in", server.Redacted())
 	}
-	asked := server.JoinPath(name, key, name).String()
+	asked := server.JoinPath(name, key, name).Redacted()
 	if f.misses.has(asked) {
 		s.event("SYMSRV:  %s - not there when last asked", server.JoinPath(name, key, name).EscapedPath())
 		return "", errNotThere

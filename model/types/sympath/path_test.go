@@ -142,6 +142,39 @@ func TestPath_shared(t *testing.T) {
 	}
 }
 
+// BenchmarkFind finds a kernel's table: read from the file, and from the index.
+func BenchmarkFind(b *testing.B) {
+	dir := shared.Path(b, "isf", "windows")
+	g, err := types.ParseGUID("169C65213E3E42DDBEB4E3AC66312B82")
+	if err != nil {
+		b.Fatal(err)
+	}
+	id := types.ImageID{Name: "ntoskrnl.exe", PDB: "ntkrnlmp.pdb", GUID: g, Age: 1}
+	find := func(b *testing.B, opt Options) {
+		p := Open(dir, opt)
+		if _, err := p.Find(b.Context(), id); err != nil {
+			b.Fatal(err)
+		}
+		if err := p.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.Run("file", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			find(b, Options{})
+		}
+	})
+	b.Run("index", func(b *testing.B) {
+		opt := Options{CacheDir: b.TempDir()}
+		find(b, opt)
+		b.ReportAllocs()
+		for b.Loop() {
+			find(b, opt)
+		}
+	})
+}
+
 func FuzzPath(f *testing.F) {
 	for _, name := range []string{"t.pdb", `..\t.pdb`, "a\x00", "windows", "CON"} {
 		f.Add(name, "srv*"+name+";.")

@@ -139,9 +139,20 @@ func inside(dir, file string) bool {
 	return err == nil && filepath.IsLocal(rel)
 }
 
-// chain asks the stores of an element, the nearest first; what a later one has is
-// kept in all before it.
+// chain asks the stores of an element. Under Overwrite what its server has
+// replaces what its folders have.
 func (s *search) chain(e Element, caches []string) *Found {
+	if s.p.Flags()&Overwrite != 0 && s.network && e.Remote() {
+		if f := s.ask(e, caches, true); f != nil || s.ctx.Err() != nil {
+			return f
+		}
+	}
+	return s.ask(e, caches, false)
+}
+
+// ask asks the stores of an element, the nearest first; what a later one has is
+// kept in all before it. anew: only servers are asked.
+func (s *search) ask(e Element, caches []string, anew bool) *Found {
 	names := make([]string, len(e.stores))
 	for i, st := range e.stores {
 		names[i] = st.String()
@@ -167,6 +178,7 @@ func (s *search) chain(e Element, caches []string) *Found {
 		}
 		var f *Found
 		switch {
+		case st.server == nil && anew:
 		case st.server == nil:
 			keep := st.dir
 			if len(near) > 0 {

@@ -9,6 +9,7 @@ import (
 	"log"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -363,6 +364,41 @@ func TestServer_misses(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("cache (-want +got):\n%s", diff)
+	}
+}
+
+// TestServer_overwrite: .reload /o replaces a file that a store has already.
+func TestServer_overwrite(t *testing.T) {
+	t.Parallel()
+	var asked sync.Map
+	files := map[string]string{testPath + "T.pdb": string(makePDB(t, testGUID, 3, 9))}
+	address, opt := symbolServer(t, filesOf(files, &asked))
+	dir := t.TempDir()
+	old := write(t, string(makePDB(t, testGUID, 3, 0)), dir, "T.pdb", testKey, "T.pdb")
+	p := Open("srv*"+dir+"*"+address+"/s", opt)
+	size := func() int64 {
+		t.Helper()
+		if _, err := p.Find(t.Context(), testID(t)); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Size()
+	}
+	if n := size(); n != 5*0x200 || count(&asked, testPath+"T.pdb") != 0 {
+		t.Errorf("%#x bytes: replaced without being told to", n)
+	}
+	p.SetFlags(DefaultFlags | Overwrite)
+	p.Forget("")
+	if n := size(); n != 14*0x200 {
+		t.Errorf("%#x bytes: not replaced", n)
+	}
+	delete(files, testPath+"T.pdb")
+	p.Forget("")
+	if n := size(); n != 14*0x200 {
+		t.Errorf("%#x bytes: lost when the server has none", n)
 	}
 }
 
