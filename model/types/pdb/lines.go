@@ -107,6 +107,13 @@ func (f *File) LineAt(rva uint32) (Line, error) {
 	return Line{}, fmt.Errorf("address %#x: %w", rva, ErrNoLines)
 }
 
+// SourceLine is LineAt for users that know this package by an interface of their
+// own: the file, the line, and how far the address is behind the line's start.
+func (f *File) SourceLine(rva uint32) (file string, line, delta uint32, ok bool) {
+	l, err := f.LineAt(rva)
+	return l.File, l.Line, rva - l.RVA, err == nil
+}
+
 // Lines gives the lines of the function that an address lies in, or of the
 // piece of one that its compiler put there, sorted by address. The error wraps
 // [ErrNoLines] where the database has none, as those without private symbols.

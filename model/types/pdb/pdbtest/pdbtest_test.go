@@ -118,6 +118,9 @@ func describe(t *testing.T, f *pdb.File) string {
 		t.Error(err)
 	}
 	fmt.Fprintf(&b, "Walk: %s %d %#x+%#x\n", l.File, l.Line, l.RVA, l.Size)
+	if file, line, delta, ok := f.SourceLine(0x1050); !ok || file != l.File || line != l.Line || delta != 8 {
+		t.Errorf("SourceLine = %s %d+%d, %v", file, line, delta, ok)
+	}
 	for _, name := range f.TypeNames() {
 		typ, err := f.Type(name)
 		if err != nil {
