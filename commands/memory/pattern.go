@@ -91,12 +91,16 @@ func (q *query) area(ctx context.Context, e cmd.Evaluator, text string) (rest st
 	if i := strings.IndexByte(text, '"'); i >= 0 {
 		before, quoted = text[:i], text[i:]
 	}
+	needed := wrong("a range is needed: ADDRESS L COUNT, ADDRESS L? COUNT or ADDRESS END")
+	if strings.TrimSpace(before) == "" {
+		return "", needed
+	}
 	r, rest, err := cmd.ParseRange(ctx, e, before, 1, 0)
 	if err != nil {
 		return "", err
 	}
 	if !r.Given || r.Bytes == 0 {
-		return "", wrong("a range is needed: ADDRESS L COUNT, ADDRESS L? COUNT or ADDRESS END")
+		return "", needed
 	}
 	q.start, q.length = uint64(r.Start), r.Bytes
 	return strings.TrimSpace(rest + quoted), nil
