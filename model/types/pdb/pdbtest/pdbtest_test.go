@@ -6,11 +6,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"gokd/dumpfmt/dumptest/shared"
 	"gokd/model/types"
 	"gokd/model/types/pdb"
 	"gokd/model/types/pdb/pdbtest"
@@ -219,6 +221,57 @@ func TestBuild_kernel(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestBuild_table turns a public symbol table of a real kernel into a database:
+// all types and names stay.
+func TestBuild_table(t *testing.T) {
+	t.Parallel()
+	table, err := types.OpenISF(shared.Path(t, "isf", "windows", "ntkrnlmp.pdb", "0CE4A95C0CD782A7596B034D8648E585-1.json.xz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta := table.Metadata()
+	spec := pdbtest.Spec{GUID: meta.GUID, Age: meta.Age, Machine: meta.Machine}
+	for _, name := range table.TypeNames() {
+		typ, err := table.Type(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec.Types = append(spec.Types, typ)
+	}
+	spec.Symbols = slices.Collect(table.All())
+	b := build(t, spec)
+	f, err := pdb.New(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o := f.Origin(); o.Build != table.Origin().Build || o.Build == 0 || f.Check(meta.GUID, meta.Age) != nil {
+		t.Errorf("origin %+v, of the table %+v", o, table.Origin())
+	}
+	for _, want := range spec.Types {
+		if strings.HasPrefix(want.Name, "__unnamed") {
+			continue // a new number; compared where it is a member
+		}
+		got, err := f.Type(want.Name)
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if diff := cmp.Diff(spell(want, 0), spell(got, 0)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", want.Name, diff)
+		}
+	}
+	if f.Len() != table.Len() || f.Len() < 20000 {
+		t.Errorf("%d names, want %d", f.Len(), table.Len())
+	}
+	for _, want := range spec.Symbols {
+		near, delta, ok := f.Nearest(want.RVA)
+		tnear, _, _ := table.Nearest(want.RVA)
+		if !ok || delta != 0 || near.Name != tnear.Name {
+			t.Fatalf("%#x is %s+%#x, want %s", want.RVA, near.Name, delta, tnear.Name)
+		}
 	}
 }
 
