@@ -160,13 +160,7 @@ func parseArgs(ctx context.Context, c *Command, line string, eval Evaluator) (Ar
 		}
 	}
 	if len(positional) > 0 && positional[0].Kind == KindRest {
-		if in.Raw == "" && !positional[0].Optional {
-			return usage("%s missing", positional[0].Name)
-		}
-		if in.Raw != "" {
-			in.values[positional[0].Name] = value{text: in.Raw}
-		}
-		return in, nil
+		return in, in.rest(c, positional[0])
 	}
 	for line = strings.TrimLeft(line, blanks); line != ""; line = strings.TrimLeft(line, blanks) {
 		w, rest, err := nextWord(line)
@@ -210,6 +204,17 @@ func parseArgs(ctx context.Context, c *Command, line string, eval Evaluator) (Ar
 		}
 	}
 	return in, nil
+}
+
+// rest takes the whole line for one argument.
+func (a Args) rest(c *Command, arg Arg) error {
+	switch {
+	case a.Raw != "":
+		a.values[arg.Name] = value{text: a.Raw}
+	case !arg.Optional:
+		return &UsageError{c, arg.Name + " missing"}
+	}
+	return nil
 }
 
 // next takes the text of an argument off a line: an expression with its blanks,

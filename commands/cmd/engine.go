@@ -71,6 +71,15 @@ func (s *Session) jump(j jump, around int) error {
 	return j
 }
 
+// wordsError is an error in kd's own words, which begin with a capital.
+type wordsError string
+
+// Error gives the words.
+func (e wordsError) Error() string { return string(e) }
+
+// InWords makes an error of kd's own words, as Errorf makes others.
+func InWords(format string, args ...any) error { return wordsError(fmt.Sprintf(format, args...)) }
+
 // shownError is a failure that was shown where it happened; the commands around
 // it do not show it again.
 type shownError struct{ err error }

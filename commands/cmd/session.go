@@ -161,9 +161,9 @@ func (s *Session) one(ctx context.Context, line string) (err error) {
 	}()
 	switch {
 	case !ok && strings.HasPrefix(line, "{"):
-		return fmt.Errorf("Syntax error at '%s': a block follows a control flow token; .block { } only groups commands", clip(line))
+		return InWords("Syntax error at '%s': a block follows a control flow token; .block { } only groups commands", clip(line))
 	case !ok && strings.HasPrefix(line, "}"):
-		return fmt.Errorf("Syntax error at '%s': no block is open that this brace closes", clip(line))
+		return InWords("Syntax error at '%s': no block is open that this brace closes", clip(line))
 	case !ok:
 		return &UnknownError{line, s.Commands.Similar(name, 3)}
 	}

@@ -114,7 +114,7 @@ func (s *Session) Assign(ctx context.Context, text string) (ok bool, err error) 
 	}
 	if _, isVar := userVar(name); !isVar && !settable[name] {
 		if strings.HasPrefix(name, "$t") && len(name) > 2 && digit(name[2]) {
-			return true, fmt.Errorf("%w error in 'r %s'\n    the user's variables are $t0 to $t%d", errBadRegister, text, userVars-1)
+			return true, InWords("Bad register error in 'r %s'\n    the user's variables are $t0 to $t%d", text, userVars-1)
 		}
 		return false, nil
 	}
@@ -139,13 +139,11 @@ func (s *Session) Assign(ctx context.Context, text string) (ok bool, err error) 
 	return true, s.SetPseudo(name, v)
 }
 
-var errBadRegister = errors.New("Bad register")
-
 // setFixed sets one of the fixed-name aliases, $u0 to $u9.
 func (s *Session) setFixed(digits, text string) error {
 	n, err := strconv.ParseUint(digits, 10, 8)
 	if err != nil || n >= fixedAliases || len(digits) != 1 {
-		return fmt.Errorf("%w error in 'r $.u%s'\n    the fixed-name aliases are $.u0 to $.u%d", errBadRegister, digits, fixedAliases-1)
+		return InWords("Bad register error in 'r $.u%s'\n    the fixed-name aliases are $.u0 to $.u%d", digits, fixedAliases-1)
 	}
 	s.Aliases.fixed[n] = text
 	return nil

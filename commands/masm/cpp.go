@@ -353,7 +353,7 @@ func (c *cpp) member(v value) (value, error) {
 	if !v.stored {
 		return v, c.syntax(typeName(v.typ) + " has no members")
 	}
-	f, ok := field(c.complete(v.typ, v.module), c.tok.text, 0)
+	f, ok := member(c.complete(v.typ, v.module), c.tok.text)
 	if !ok {
 		return v, c.fail("Couldn't resolve error", c.tok.at, fmt.Sprintf("%s has no member %s", typeName(v.typ), c.tok.text))
 	}
@@ -364,27 +364,41 @@ func (c *cpp) member(v value) (value, error) {
 	}, nil
 }
 
-// maxNesting limits structures without a name inside each other.
-const maxNesting = 8
+// Limits of structures without a name inside each other: how deep they stand,
+// and how many are looked into, for tables that lie.
+const (
+	maxNesting = 8
+	maxUnnamed = 4096
+)
 
-// field finds a member by its name, also in members that have none themselves.
-func field(t *types.Type, name string, depth int) (types.Field, bool) {
-	if t == nil || depth > maxNesting {
+// member finds a member by its name, also in members that have none themselves.
+func member(t *types.Type, name string) (types.Field, bool) {
+	budget := maxUnnamed
+	return memberIn(t, name, 0, &budget)
+}
+
+func memberIn(t *types.Type, name string, depth int, budget *int) (types.Field, bool) {
+	if *budget--; t == nil || depth > maxNesting || *budget < 0 {
 		return types.Field{}, false
 	}
 	if f, ok := t.Field(name); ok && f.Type != nil {
 		return f, true
 	}
 	for _, outer := range t.Fields {
-		if outer.Name != "" && !strings.HasPrefix(outer.Name, "<unnamed") && !strings.HasPrefix(outer.Name, "__unnamed") {
+		if !unnamed(outer.Name) {
 			continue
 		}
-		if f, ok := field(outer.Type, name, depth+1); ok {
+		if f, ok := memberIn(outer.Type, name, depth+1, budget); ok {
 			f.Offset += outer.Offset
 			return f, true
 		}
 	}
 	return types.Field{}, false
+}
+
+// unnamed tells the names that tables make up for members without one.
+func unnamed(name string) bool {
+	return name == "" || strings.HasPrefix(name, "<unnamed") || strings.HasPrefix(name, "__unnamed") || strings.HasPrefix(name, "unnamed_")
 }
 
 // subscript is what follows the bracket.

@@ -78,7 +78,7 @@ func holds(ctx context.Context, s *cmd.Session, raw string, cond span) (bool, er
 func stray(name, whole string) *cmd.Command {
 	c := token(name, "{ commands }", "go on with "+whole, "Part of "+whole+"; by itself it is an error.", "",
 		nil, func(context.Context, *cmd.Session, string) error {
-			return errors.New("Syntax error at '" + name + "': it follows the block of " + whole)
+			return cmd.InWords("Syntax error at '%s': it follows the block of %s", name, whole)
 		})
 	c.SeeAlso = []string{".if"}
 	return c

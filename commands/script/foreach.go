@@ -153,10 +153,15 @@ func runForeach(ctx context.Context, s *cmd.Session, raw string) error {
 	if err != nil {
 		return err
 	}
-	words := strings.Fields(text)
-	for i := first; i < uint64(len(words)); i += between + 1 {
+	next := first // words to skip before the one that is used
+	for word := range strings.FieldsSeq(text) {
+		if next > 0 {
+			next--
+			continue
+		}
+		next = between
 		var done bool
-		err := s.WithVariable(f.name, words[i], func() (err error) {
+		err := s.WithVariable(f.name, word, func() (err error) {
 			done, err = s.Round(ctx, raw, f.body.from, f.body.to)
 			return err
 		})

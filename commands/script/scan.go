@@ -1,9 +1,10 @@
 package script
 
 import (
-	"errors"
 	"fmt"
 	"strings"
+
+	"gokd/commands/cmd"
 )
 
 // span is a part of the arguments of a command: raw[from:to].
@@ -85,7 +86,7 @@ func syntax(raw string, i int, why string) error {
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most], "") + "..."
 	}
-	return fmt.Errorf("Syntax error at '%s': %s", text, why)
+	return cmd.InWords("Syntax error at '%s': %s", text, why)
 }
 
 // condition reads what .if and .while test, up to the block behind it: in
@@ -120,7 +121,7 @@ func found(raw string, from, to int) (span, int, error) {
 	return span{from, to}, to, nil
 }
 
-var errNoCondition = errors.New("Syntax error: a condition is expected")
+var errNoCondition = cmd.InWords("Syntax error: a condition is expected")
 
 // blockAhead tells whether the next thing on the following lines is a block.
 func blockAhead(raw string, i int) bool {
