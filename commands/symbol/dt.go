@@ -1,6 +1,7 @@
 package symbol
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -187,34 +188,38 @@ func findType(ctx context.Context, s *cmd.Session, module, name string) (*found,
 	return nil, fmt.Errorf("%w; of the other modules only those are searched whose symbols are loaded: name the module, as in dt MODULE!%s", first, name)
 }
 
-// typeIn finds a type, else a variable of a known type, in one module.
+// typeIn finds a type, else a variable of a known type, in one module: first as
+// spelled, then types whose names differ in case or a leading underscore.
 func typeIn(ctx context.Context, m *model.Module, name string) (*found, error) {
 	store, err := m.Types(ctx)
 	if err == nil {
-		t, terr := lookupType(store, name)
+		t, terr := store.Type(name)
 		if terr == nil {
 			return &found{module: m, store: store, t: t}, nil
 		}
 		err = terr
 	}
-	symbols, serr := m.Symbols(ctx)
-	if serr != nil || symbols == nil {
-		return nil, err
-	}
-	sym, ok := symbols.Lookup(name)
-	if !ok {
-		if alias, isBase := baseAliases[strings.ToUpper(name)]; isBase {
-			return &found{module: m, store: store, t: alias}, nil
-		}
-		return nil, err
-	}
-	at := uint64(m.Base) + uint64(sym.RVA)
-	if typed, ok := symbols.(types.TypedSymbols); ok {
-		if t, ok := typed.TypeOf(sym.Name); ok {
-			return &found{module: m, store: store, t: t, at: &at}, nil
+	var untyped error
+	if symbols, serr := m.Symbols(ctx); serr == nil && symbols != nil {
+		if sym, ok := symbols.Lookup(name); ok {
+			at := uint64(m.Base) + uint64(sym.RVA)
+			if typed, ok := symbols.(types.TypedSymbols); ok {
+				if t, ok := typed.TypeOf(sym.Name); ok && t != nil {
+					return &found{module: m, store: store, t: t, at: &at}, nil
+				}
+			}
+			untyped = &untypedError{m.Name, sym.Name, at, symbols.Describe()}
 		}
 	}
-	return nil, &untypedError{m.Name, sym.Name, at, symbols.Describe()}
+	if store != nil {
+		if t, err := lookupType(store, name); err == nil {
+			return &found{module: m, store: store, t: t}, nil
+		}
+	}
+	if t, ok := baseAliases[strings.ToUpper(name)]; ok {
+		return &found{module: m, store: store, t: t}, nil
+	}
+	return nil, cmp.Or(untyped, err)
 }
 
 // untypedError says that a variable's type is not known.

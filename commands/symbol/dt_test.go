@@ -407,3 +407,15 @@ func FuzzParseDt(f *testing.F) {
 		r.WriteText(report.NewPrinter(new(bytes.Buffer), report.Era19041, false))
 	})
 }
+
+// TestDt_pointer: a variable that is a pointer shows what it points at.
+func TestDt_pointer(t *testing.T) {
+	t.Parallel()
+	want := "0xfffff800`00002100 \n   +0x000 OwnerThread      : 0\n   +0x008 OwnerCount       : 0n0\n   +0x008 TableSize        : 0\n"
+	if d := cmp.Diff(want, dtText(t, "X fffff80000001050", ptr(owner))); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	if d := cmp.Diff("(null) \n", dtText(t, "X fffff80000001058", ptr(owner))); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+}

@@ -286,7 +286,7 @@ func typesMatching(ctx context.Context, m *model.Module, w *cmd.Wildcard, o *dtO
 	if !ok {
 		return nil, nil, errors.New("its symbols can't list their types")
 	}
-	var items []*typeItem
+	items := variablesMatching(ctx, m, w, o)
 	var first *found
 	for _, name := range lister.TypeNames() {
 		if !w.Match(name) || len(items) >= maxDtLines {
@@ -306,4 +306,26 @@ func typesMatching(ctx context.Context, m *model.Module, w *cmd.Wildcard, o *dtO
 		items = append(items, &typeItem{Name: name, Module: m.Name, Size: &size, verbose: o.verbose})
 	}
 	return items, first, nil
+}
+
+// variablesMatching gives a module's variables of known types, which kd lists
+// before the types.
+func variablesMatching(ctx context.Context, m *model.Module, w *cmd.Wildcard, o *dtOptions) (items []*typeItem) {
+	symbols, err := m.Symbols(ctx)
+	typed, ok := symbols.(types.TypedSymbols)
+	if err != nil || !ok || o.prefix {
+		return nil
+	}
+	for sym := range typed.All() {
+		if !w.Match(sym.Name) || len(items) >= maxDtLines {
+			continue
+		}
+		t, ok := typed.TypeOf(sym.Name)
+		if !ok || t == nil || t.Kind == types.KindFunction || o.size != nil && uint64(t.Size) != *o.size {
+			continue
+		}
+		size, at := t.Size, report.Addr(uint64(m.Base)+uint64(sym.RVA))
+		items = append(items, &typeItem{Name: sym.Name, Module: m.Name, Size: &size, Address: &at, verbose: o.verbose})
+	}
+	return items
 }

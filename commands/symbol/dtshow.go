@@ -396,7 +396,7 @@ func (s *shower) show(t *types.Type, at uint64) error {
 		text, _, err := s.v.value(t, at, 0)
 		s.r.Text = text
 		s.r.Missing.Set("text", err)
-		return nil
+		return s.pointee(t, at, deep)
 	}
 	if s.o.verbose {
 		s.r.head += report.Safe(typeText(t, true)) + "\n"
@@ -419,6 +419,21 @@ func (s *shower) show(t *types.Type, at uint64) error {
 		return errNoField
 	}
 	return nil
+}
+
+// pointee shows the structure that a variable points at, below the pointer, as kd
+// does.
+func (s *shower) pointee(t *types.Type, at uint64, deep int) error {
+	inner := s.inner(t)
+	if t.Kind != types.KindPointer || inner == nil || s.r.Missing["text"] != "" {
+		return nil
+	}
+	to, err := s.v.raw(t, at)
+	if err != nil || to == 0 {
+		return nil
+	}
+	s.r.head, s.r.alone = s.r.head+pointer(to)+" \n", false
+	return s.structure(inner, where{at: to}, s.o.fields, deep)
 }
 
 var errNoField = errors.New("no such member")

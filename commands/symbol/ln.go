@@ -132,7 +132,11 @@ func (r *nearest) find(d *describer, symbols types.Symbols, rva uint32) {
 	var next types.Symbol
 	found := false
 	opt := new(xOptions)
+	private := privateAddresses(symbols)
 	for sym := range symbols.All() {
+		if !sym.Private && private[sym.RVA] {
+			continue
+		}
 		if sym.RVA > rva && (!found || sym.RVA < next.RVA) {
 			next, found = sym, true
 		}

@@ -178,7 +178,15 @@ func cText(t *types.Type, level int) string {
 	case types.KindVoid:
 		return "void"
 	}
+	if name, ok := cNames[t.Name]; ok {
+		return name
+	}
 	return t.Name
+}
+
+// cNames are base types whose names in tables differ from those that kd prints.
+var cNames = map[string]string{
+	"wchar": "wchar_t", "long long": "int64", "unsigned long long": "unsigned int64", "__int64": "int64", "unsigned __int64": "unsigned int64",
 }
 
 // kindName gives the kind of a type for JSON.

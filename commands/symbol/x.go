@@ -302,8 +302,13 @@ func (o *xOptions) module1(ctx context.Context, s *cmds.Session, m *model.Module
 	}
 	d := newDescriber(ctx, s, m, symbols)
 	match := symbolMatcher(o.pattern)
+	private := privateAddresses(symbols)
 	var hits []hit
 	for sym := range symbols.All() {
+		// A public name stands in for a private one only where there is none.
+		if !sym.Private && private[sym.RVA] {
+			continue
+		}
 		if shown := shownName(sym.Name); !match(shown) && (shown == sym.Name || !match(sym.Name)) {
 			continue
 		}
@@ -326,6 +331,21 @@ func (o *xOptions) module1(ctx context.Context, s *cmds.Session, m *model.Module
 		n++
 	}
 	return n, blind, nil
+}
+
+// privateAddresses gives the addresses with a private symbol; nil where the table
+// has none.
+func privateAddresses(symbols types.Symbols) map[uint32]bool {
+	if symbols.Describe() != "private pdb" {
+		return nil
+	}
+	at := map[uint32]bool{}
+	for sym := range symbols.All() {
+		if sym.Private {
+			at[sym.RVA] = true
+		}
+	}
+	return at
 }
 
 // symbolMatcher matches names as kd matches symbols: whatever their case, and a
