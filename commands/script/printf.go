@@ -30,7 +30,7 @@ expression, as printf of C does. No new line follows by itself.
 Flags, width and precision stand before the letter as in C. In the text \n is a
 new line, \t a tab, \" a quote and \\ a backslash. With /D the marks of the
 debuggers' markup language are left out; the switches for colours (/od to /ow)
-are accepted.`,
+are accepted. As in C, expressions that no conversion takes are left alone.`,
 	Example: ".printf \"%d of %I64x at %p\\n\", 0n10, @$thread, nt\n.printf \"%y\\n\", @rip",
 	SeeAlso: []string{".echo", ".formats"},
 	Args:    []cmd.Arg{{Name: "format", Kind: cmd.KindRest, Optional: true, Doc: `[/D] "text" [, expression, ...]`}},
@@ -63,9 +63,6 @@ func runPrintf(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink
 	text, err := f.format(format)
 	if err != nil {
 		return err
-	}
-	if left := strings.TrimLeft(f.rest, blanks+","); left != "" {
-		return fmt.Errorf(".printf: no conversion of %q takes %q", format, left)
 	}
 	if markup {
 		text = stripMarkup(text)
