@@ -2,7 +2,6 @@ package unwind
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -61,7 +60,7 @@ type walker struct {
 
 	contextsTo mem.VA // how far a scan looks for CONTEXT records
 
-	scratch [maxInfoSize]byte // for reads; on the heap once, not once for each
+	scratch buffers
 }
 
 // stackRange is a range in which the walk may move.
@@ -139,15 +138,15 @@ func (w *walker) describe(f *Frame, next step) {
 	if w.opts.NoArgs || next.user() {
 		return // the page tables at hand need not be that process's
 	}
-	// One read for the four: this is the hot path of a walk.
-	b := w.scratch[:8*len(f.Args)]
-	if _, err := w.k.Space.ReadVirtual(b, next.caller.rsp()); err != nil {
-		return
+	for i := range f.Args {
+		v, err := w.scratch.uint64(w.k.Space, next.caller.rsp()+mem.VA(8*i))
+		if err != nil {
+			f.Args = [4]uint64{}
+			return
+		}
+		f.Args[i] = v
 	}
 	f.ArgsOK = true
-	for i := range f.Args {
-		f.Args[i] = binary.LittleEndian.Uint64(b[8*i:])
-	}
 }
 
 // trapFrameRIP is the offset of Rip in _KTRAP_FRAME, where the machine frame

@@ -142,12 +142,13 @@ func (in *info) parseCode(slots []byte) (c code, n int, err error) {
 	return c, n, nil
 }
 
-// readInfo reads the UNWIND_INFO at an RVA of an image, through a buffer of the
-// caller's, or one of its own for nil.
-func readInfo(s *mem.Space, m *model.Module, rva uint32, b *[maxInfoSize]byte) (*info, error) {
-	if b == nil {
-		b = new([maxInfoSize]byte)
+// readInfo reads the UNWIND_INFO at an RVA of an image, through buffers of the
+// caller's, or its own for nil.
+func readInfo(s *mem.Space, m *model.Module, rva uint32, own *buffers) (*info, error) {
+	if own == nil {
+		own = new(buffers)
 	}
+	b := &own.info
 	what := func(err error) error { return fmt.Errorf("unwind data of %s at %#x: %w", m.Name, rva, err) }
 	if uint64(rva)+infoHead > m.Size {
 		return nil, what(errors.New("outside the image"))

@@ -16,7 +16,7 @@ type undoer struct {
 	rva     uint32 // of rip
 	machine mem.VA
 	sp      mem.VA // the function's, before anything is undone
-	scratch *[maxInfoSize]byte
+	scratch *buffers
 	// lostRegister tells that run failed only because a scan lost the function's
 	// frame register.
 	lostRegister bool
@@ -135,7 +135,7 @@ func (u *undoer) codes(in *info, frame uint64, done uint32) error {
 
 // load restores a register from memory.
 func (u *undoer) load(reg int, at uint64) error {
-	v, err := u.k.Space.Uint64(mem.VA(at))
+	v, err := u.scratch.uint64(u.k.Space, mem.VA(at))
 	if err != nil {
 		return fmt.Errorf("saved %s: %w", regNames[reg], err)
 	}
@@ -174,7 +174,7 @@ func (u *undoer) caller() (step, error) {
 	if u.machine == 0 {
 		how = HowData
 		rsp := u.regs.GPR[model.RSP]
-		v, err := u.k.Space.Uint64(mem.VA(rsp))
+		v, err := u.scratch.uint64(u.k.Space, mem.VA(rsp))
 		if err != nil {
 			return step{}, fmt.Errorf("return address of %s+%#x: %w", u.m.Name, u.rva, err)
 		}
