@@ -2,10 +2,12 @@ package symload
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"gokd/commands/cmd"
 	"gokd/commands/report"
+	"gokd/model/types/sympath"
 )
 
 var sympathCommand = &cmd.Command{
@@ -51,8 +53,24 @@ by .reload, or when they are needed next.`,
 		if err := out.Emit(symbolPathRecord(s)); err != nil {
 			return err
 		}
+		if err := swallowed(s, s.Symbols.Elements(), path, out); err != nil {
+			return err
+		}
 		return s.Execute(ctx, after)
 	},
+}
+
+// swallowed warns of a command that became a part of the path, since the line is
+// taken whole.
+func swallowed(s *cmd.Session, list []sympath.Element, path string, out report.Sink) error {
+	for part := range strings.SplitSeq(path, ";") {
+		part = strings.TrimSpace(part)
+		odd := slices.ContainsFunc(list, func(e sympath.Element) bool { return e.Text == part && e.Note != "" })
+		if c, _, ok := s.Commands.Find(part); ok && odd && part != "" {
+			return out.Emit(report.Notef("%s is a part of the path now: as in kd, the path takes the whole line. Type commands on a line of their own.", c.Name))
+		}
+	}
+	return nil
 }
 
 // cutPath reads "[+] PATH". A line that begins with a semicolon only shows the
@@ -141,6 +159,9 @@ headers the dump lacks.`,
 		}
 		r := &pathRecord{Kind: "images", Path: s.Images.Spec(), Expanded: s.Images.Expanded(), Elements: elements(s.Images.Elements())}
 		if err := out.Emit(r); err != nil {
+			return err
+		}
+		if err := swallowed(s, s.Images.Elements(), path, out); err != nil {
 			return err
 		}
 		return s.Execute(ctx, after)

@@ -253,11 +253,15 @@ func reloadSome(ctx context.Context, s *cmd.Session, r request, out report.Sink)
 // loadKernel loads the kernel and its modules anew. The kernel's own symbols are
 // always needed: kd does not defer them either.
 func loadKernel(ctx context.Context, s *cmd.Session) error {
+	old := s.Kernel
 	if err := s.Reload(ctx); err != nil {
 		return err
 	}
 	if nt, ok := s.Kernel.Modules.ByName("nt"); ok {
 		_, _ = nt.Symbols(ctx) // lm tells what there is
+	}
+	if ctx.Err() != nil {
+		s.Kernel = old // an interrupted load has found only a part
 	}
 	return ctx.Err()
 }

@@ -9,6 +9,7 @@ import (
 
 	"gokd/commands/cmd"
 	"gokd/commands/report"
+	"gokd/model"
 	"gokd/model/types"
 	"gokd/model/types/sympath"
 )
@@ -118,19 +119,50 @@ func TestWhy(t *testing.T) {
 	t.Parallel()
 	missing := &types.NotFoundError{What: "symbol file", Name: "t.pdb", In: "symbol path x"}
 	for _, tt := range []struct {
-		err          error
-		windows, why string
+		err error
+		why string
 	}{
-		{missing, "The system cannot find the file specified", ""},
-		{errors.Join(missing, errors.New("a broken one")), "The system cannot find the file specified", missing.Error() + "; a broken one"},
-		{errNoIdentity, "The system cannot find the file specified", errNoIdentity.Error()},
-		{&sympath.MismatchError{File: "f", Have: "a", Want: "b"}, "The symbol file can't be used", "f: made for a, want b"},
+		{missing, ""},
+		{errors.Join(missing, errors.New("a broken one")), missing.Error() + "; a broken one"},
+		{errNoIdentity, errNoIdentity.Error()},
+		{&sympath.MismatchError{File: "f", Have: "a", Want: "b"}, "f: made for a, want b"},
 	} {
-		if got := windowsError(tt.err); got != tt.windows {
-			t.Errorf("%v: %s", tt.err, got)
-		}
 		if got := why(tt.err); got != tt.why {
 			t.Errorf("%v: %q, want %q", tt.err, got, tt.why)
+		}
+	}
+}
+
+// TestSummary follows a public session of debugger 10; older ones have no table.
+func TestSummary(t *testing.T) {
+	t.Parallel()
+	missing := &types.NotFoundError{What: "symbol file", Name: "t.pdb", In: "symbol path x"}
+	down := errors.New("h is not asked: it could not be reached")
+	var r summary
+	for _, f := range []struct {
+		name string
+		err  error
+	}{{"a", missing}, {"b", down}, {"Driver", down}} {
+		r.failed = append(r.failed, outcome{module: &model.Module{Name: f.name, Image: f.name + ".sys"}, err: f.err})
+	}
+	own := "b, Driver: h is not asked: it could not be reached\n"
+	table := `
+************* Symbol Loading Error Summary **************
+Module name            Error
+a                      The system cannot find the file specified
+b                      The system cannot find the file specified
+Driver                 The system cannot find the file specified
+
+You can troubleshoot most symbol related issues by turning on symbol loading diagnostics (!sym noisy) and repeating the command that caused symbols to be loaded.
+You should also verify that your symbol search path (.sympath) is correct.
+`
+	for era, want := range map[report.Era]string{report.Era62: own, report.Era19041: table + own} {
+		var b strings.Builder
+		if err := report.NewPrinter(&b, era, false).Emit(&r); err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(want, b.String()); diff != "" {
+			t.Errorf("%v (-want +got):\n%s", era, diff)
 		}
 	}
 }

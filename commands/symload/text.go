@@ -3,7 +3,7 @@ package symload
 import (
 	"context"
 	"errors"
-	"io/fs"
+	"slices"
 	"strings"
 
 	"gokd/commands/cmd"
@@ -76,25 +76,37 @@ func (r *summary) WriteText(p *report.Printer) {
 		p.Printf("\n************* Symbol Loading Error Summary **************\n")
 		p.Printf("%-22s %s\n", "Module name", "Error")
 		for _, o := range r.failed {
-			p.Printf("%-22s %s\n", stem(o.module), windowsError(o.err))
+			p.Printf("%-22s The system cannot find the file specified\n", stem(o.module))
 		}
 		p.Printf("\nYou can troubleshoot most symbol related issues by turning on symbol loading diagnostics (!sym noisy) and repeating the command that caused symbols to be loaded.\n" +
 			"You should also verify that your symbol search path (.sympath) is correct.\n")
 	}
-	for _, o := range r.failed {
-		if reason := why(o.err); reason != "" {
-			p.Own("%s: %s\n", o.module.Name, reason)
-		}
+	for _, g := range r.reasons() {
+		p.Own("%s: %s\n", strings.Join(g.names, ", "), g.why)
 	}
 }
 
-// windowsError gives the words of Windows for a reason.
-func windowsError(err error) string {
-	var missing *types.NotFoundError
-	if errors.As(err, &missing) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoIdentity) || errors.Is(err, cmd.ErrNeed) {
-		return "The system cannot find the file specified"
+// shared is a reason and the modules that have it.
+type shared struct {
+	why   string
+	names []string
+}
+
+// reasons tells each reason once: where a server can't be reached, all modules
+// have the same one.
+func (r *summary) reasons() (list []shared) {
+	for _, o := range r.failed {
+		reason := why(o.err)
+		if reason == "" {
+			continue
+		}
+		i := slices.IndexFunc(list, func(s shared) bool { return s.why == reason })
+		if i < 0 {
+			i, list = len(list), append(list, shared{why: reason})
+		}
+		list[i].names = append(list[i].names, o.module.Name)
 	}
-	return "The symbol file can't be used"
+	return list
 }
 
 // why gives what is more than that a file is nowhere.

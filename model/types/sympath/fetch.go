@@ -162,7 +162,7 @@ type transfer struct {
 // bytes ended where the server allows it. Errors name the address.
 func (f *fetcher) get(s *search, from *url.URL, to target, starts func([]byte) error) error {
 	t := &transfer{f: f, s: s, from: from, to: to, starts: starts, total: -1}
-	s.event("SYMSRV:  HTTPGET: %s", from.EscapedPath())
+	s.event("SYMSRV:  HTTPGET: /%s", strings.TrimPrefix(from.EscapedPath(), "/"))
 	for try := 1; ; try++ {
 		err := t.request()
 		switch {

@@ -112,7 +112,7 @@ func (p *Images) find(ctx context.Context, id types.ImageID, network bool) (Foun
 		if len(st.elements) == 0 && len(failures) > 0 {
 			continue
 		}
-		s := &search{ctx: ctx, p: p.engine, st: st, w: w, network: network}
+		s := &search{ctx: ctx, p: p.engine, st: st, w: w, network: network, quiet: !network}
 		f, err := s.run()
 		if err == nil {
 			return *f, nil

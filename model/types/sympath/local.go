@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"gokd/model/types/cab"
 )
@@ -280,7 +281,8 @@ func (s *search) install(root, name string, fill func(*os.File) error) (path str
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", err
 	}
-	tmp, err := os.CreateTemp(dir, ".new-*")
+	sweep(dir)
+	tmp, err := os.CreateTemp(dir, newFile+"*")
 	if err != nil {
 		return "", err
 	}
@@ -304,6 +306,20 @@ func (s *search) install(root, name string, fill func(*os.File) error) (path str
 	}
 	s.st.folders.changed(root, path)
 	return path, nil
+}
+
+// newFile starts the names of files that are being written.
+const newFile = ".new-"
+
+// sweep removes what a process left that was killed while it wrote.
+func sweep(dir string) {
+	const abandoned = 6 * time.Hour
+	left, _ := filepath.Glob(filepath.Join(dir, newFile+"*")) // the pattern is well formed, or nothing matches
+	for _, name := range left {
+		if info, err := os.Lstat(name); err == nil && time.Since(info.ModTime()) > abandoned {
+			_ = os.Remove(name)
+		}
+	}
 }
 
 // lasting is an error about a file under its passing name; it tells the lasting

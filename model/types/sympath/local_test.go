@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -151,6 +152,28 @@ func TestUnpack_limit(t *testing.T) {
 		if (want == "") != (err == nil) || err != nil && err.Error() != want {
 			t.Errorf("limit %d: error %v, want %q", limit, err, want)
 		}
+	}
+}
+
+// TestInstall_sweep: a passing file of a process that died goes, a fresh one is
+// somebody's.
+func TestInstall_sweep(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	up := filepath.Join(dir, "up")
+	write(t, string(makePDB(t, testGUID, 3, 0)), up, "t.pdb")
+	old := write(t, "x", dir, "down", "T.pdb", testKey, ".new-1")
+	write(t, "x", dir, "down", "T.pdb", testKey, ".new-2")
+	yesterday := time.Now().Add(-24 * time.Hour)
+	if err := os.Chtimes(old, yesterday, yesterday); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := New("cache*"+filepath.Join(dir, "down")+";"+up).Find(t.Context(), testID(t)); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"T.pdb/" + testKey + "/.new-2", "T.pdb/" + testKey + "/T.pdb"}
+	if diff := cmp.Diff(want, under(t, filepath.Join(dir, "down"))); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

@@ -226,7 +226,7 @@ func (p *Path) Locate(ctx context.Context, id types.ImageID) (Found, error) {
 	if err != nil {
 		return Found{}, err
 	}
-	s := &search{ctx: ctx, p: p, st: p.state(), w: w, light: true}
+	s := &search{ctx: ctx, p: p, st: p.state(), w: w, light: true, quiet: true}
 	f, err := s.run()
 	if err != nil {
 		return Found{}, err

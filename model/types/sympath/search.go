@@ -17,6 +17,7 @@ type search struct {
 	w       *wanted
 	network bool // servers may be asked
 	light   bool // only where the file is matters, not what is in it
+	quiet   bool // what is found is told, what is not is no news
 
 	element string // being asked, as written
 	second  *Found // usable, but a better one may follow
@@ -34,8 +35,12 @@ func (s *search) event(format string, args ...any) {
 
 // run asks the elements from left to right; the first whole file of the right
 // identity counts. A broken one does not hide a good one in a later element.
-func (s *search) run() (*Found, error) {
-	defer func() { s.p.tell(s.lines) }()
+func (s *search) run() (found *Found, err error) {
+	defer func() {
+		if found != nil || !s.quiet {
+			s.p.tell(s.lines)
+		}
+	}()
 	var caches []string
 	for _, e := range s.st.elements {
 		if err := s.ctx.Err(); err != nil {

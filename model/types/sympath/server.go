@@ -120,7 +120,7 @@ func (f *fetcher) reachable(server *url.URL) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if err := f.down[server.Host]; err != nil {
-		return fmt.Errorf("%s is not asked: %w", server.Host, err)
+		return fmt.Errorf("%s is not asked: it could not be reached a moment ago; .reload tries again", server.Host)
 	}
 	return nil
 }
