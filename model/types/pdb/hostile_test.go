@@ -273,6 +273,64 @@ func TestMissingTables(t *testing.T) {
 	}
 }
 
+// TestOverlap lets the table of names list a record inside another.
+func TestOverlap(t *testing.T) {
+	t.Parallel()
+	b := build(t, smallSpec())
+	version := binary.LittleEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, 0xffffffff), 0xeffe0000+19990810)
+	publics := bytes.LastIndex(b, version)
+	second := publics + 16 + 8
+	first := binary.LittleEndian.Uint32(b[publics+16:])
+	binary.LittleEndian.PutUint32(b[second:], first+4)
+	f := read(t, b)
+	n := 0
+	for range f.Publics() {
+		n++
+	}
+	want := fmt.Sprintf("table of names: record at %#x inside another", first+3)
+	if err := f.Err(); n != 1 || err == nil || err.Error() != want {
+		t.Errorf("%d names, error %v; want 1, %s", n, err, want)
+	}
+}
+
+// TestSharedStream lets two modules have one stream: it counts once.
+func TestSharedStream(t *testing.T) {
+	t.Parallel()
+	f := read(t, sharedStream(t))
+	modules, functions := 0, 0
+	for range f.Modules() {
+		modules++
+	}
+	for range f.Functions() {
+		functions++
+	}
+	if modules != 2 || functions != 1 {
+		t.Errorf("%d modules, %d functions, want 2, 1", modules, functions)
+	}
+}
+
+// sharedStream gives a database whose module is listed twice: the record of the
+// module is followed by a copy in place of the contributions, of which there are
+// enough for one.
+func sharedStream(t *testing.T) []byte {
+	t.Helper()
+	spec := smallSpec()
+	for i := range 4 {
+		spec.Sections = append(spec.Sections, pdbtest.Section{Name: ".text", RVA: uint32(0x1000 * (i + 1)), Size: 0x1000, Characteristics: 0x60000020})
+	}
+	b := build(t, spec)
+	dbi := bytes.Index(b, []byte{0xff, 0xff, 0xff, 0xff, 0x77, 0x09, 0x31, 0x01})
+	size := binary.LittleEndian.Uint32(b[dbi+0x18:])
+	rest := binary.LittleEndian.Uint32(b[dbi+0x1c:])
+	if size > rest {
+		t.Fatalf("a module of %#x bytes, contributions of %#x", size, rest)
+	}
+	copy(b[dbi+0x40+int(size):], b[dbi+0x40:dbi+0x40+int(size)])
+	binary.LittleEndian.PutUint32(b[dbi+0x18:], 2*size)
+	binary.LittleEndian.PutUint32(b[dbi+0x1c:], rest-size)
+	return b
+}
+
 // TestDamage breaks one type and reads the others.
 func TestDamage(t *testing.T) {
 	t.Parallel()

@@ -38,6 +38,7 @@ func (f *File) eachModule(visit func(*Module) bool) error {
 	}
 	d := f.dbi
 	at := d.modules.off
+	seen := map[uint32]bool{}
 	for n := 0; at < d.modules.end && n < maxModules; n++ {
 		if uint64(at)+moduleHeader > uint64(d.modules.end) {
 			return fmt.Errorf("module %d at %#x: %w", n, at, errShort)
@@ -55,6 +56,12 @@ func (f *File) eachModule(visit func(*Module) bool) error {
 			at += uint32(len(*name)) + 1
 		}
 		at = (at + 3) &^ 3
+		// A module has a stream of its own, or none: the symbols of one must not
+		// count for thousands.
+		if seen[m.stream] {
+			m.stream = noStream
+		}
+		seen[m.stream] = true
 		if !visit(m) {
 			return nil
 		}

@@ -148,6 +148,10 @@ func (d *dbi) named(table, header uint32, visit func(symbol) bool) error {
 		}
 	}
 	for _, off := range offsets {
+		if off < r.off { // a record inside another could make names without end
+			damage = fmt.Errorf("table of names: record at %#x inside another", off)
+			continue
+		}
 		r.off, r.err = off, nil
 		rec, ok := r.next()
 		if !ok {

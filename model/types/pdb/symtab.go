@@ -113,8 +113,10 @@ func (d *dbi) publicKind(s symbol) types.SymbolKind {
 // sort orders the entries and drops those that say nothing new.
 func (t *symbolTable) sort() {
 	slices.SortFunc(t.entries, func(a, b entry) int {
+		if c := strings.Compare(a.name, b.name); c != 0 {
+			return c // nearly always
+		}
 		return cmp.Or(
-			strings.Compare(a.name, b.name),
 			cmp.Compare(a.flags&entryStatic, b.flags&entryStatic), // what all modules know first
 			cmp.Compare(a.rva, b.rva),
 			cmp.Compare(b.flags&entryPrivate, a.flags&entryPrivate),
@@ -168,8 +170,10 @@ func (t *symbolTable) index() {
 	}
 	slices.SortFunc(all, func(a, b uint32) int {
 		x, y := &t.entries[a], &t.entries[b]
+		if x.rva != y.rva {
+			return cmp.Compare(x.rva, y.rva)
+		}
 		return cmp.Or(
-			cmp.Compare(x.rva, y.rva),
 			types.CompareAliases(x.name, y.name),
 			cmp.Compare(a, b),
 		)
