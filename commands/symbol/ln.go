@@ -60,7 +60,10 @@ func (r *nearest) WriteText(p *report.Printer) {
 		p.Printf("Browse module\nSet bu breakpoint\n\n")
 	}
 	if r.Before != nil {
-		p.Printf("(%s)   %s!%s", r.Before.Address.Tick(), r.Before.Module, shownName(r.Before.Name))
+		p.Printf("(%s)   %s", r.Before.Address.Tick(), r.Before.Module)
+		if r.Before.Name != "" {
+			p.Printf("!%s", shownName(r.Before.Name))
+		}
 		if r.Before.Offset > 0 {
 			p.Printf("+%#x", r.Before.Offset)
 		}
@@ -128,6 +131,8 @@ func (r *nearest) find(d *describer, symbols types.Symbols, rva uint32) {
 	below, delta, ok := symbols.Nearest(rva)
 	if ok {
 		r.Before = neighbourOf(d.m, below, uint64(delta))
+	} else { // the image begins below its first symbol
+		r.Before = neighbourOf(d.m, types.Symbol{}, uint64(rva))
 	}
 	var next types.Symbol
 	found := false

@@ -160,6 +160,8 @@ func TestLn_text(t *testing.T) {
 		{nearest{Before: &neighbour{"nt", "NtCreateFile", 0xfffff800fc901270, 0x10}, After: open}, report.Era26100,
 			"Browse module\nSet bu breakpoint\n\n(fffff800`fc901270)   nt!NtCreateFile+0x10   |  (fffff800`fc9012f4)   nt!NtOpenKey\n"},
 		{nearest{Before: create}, report.Era19041, "(fffff800`fc901270)   nt!NtCreateFile\n"},
+		{nearest{Before: &neighbour{"nt", "", 0xfffff800fc000000, 0x10}, After: open}, report.Era19041,
+			"(fffff800`fc000000)   nt+0x10   |  (fffff800`fc9012f4)   nt!NtOpenKey\n"},
 		{nearest{}, report.Era19041, ""},
 	} {
 		var b bytes.Buffer
@@ -178,7 +180,7 @@ func TestLn_find(t *testing.T) {
 	d := &describer{m: &model.Module{Name: "nt", Base: 0x1000}}
 	for rva, want := range map[uint32]string{
 		0x100: "KxStart+0x0 Next+0x100 KxStart KiStart ", 0x108: "KxStart+0x8 Next+0xf8 ", 0x2ff: "Next+0xff memcpy+0x1 ",
-		0x300: "memcpy+0x0 memcpy memmove ", 0x10: "KxStart+0xf0 ",
+		0x300: "memcpy+0x0 memcpy memmove ", 0x10: "+0x10 KxStart+0xf0 ",
 	} {
 		var r nearest
 		r.find(d, names, rva)
