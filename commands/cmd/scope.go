@@ -75,7 +75,7 @@ func (s *Session) ReadVirtual(p []byte, at mem.VA) (int, error) {
 		return 0, errors.New("no dump is open")
 	}
 	n, err := space.ReadVirtual(p, at)
-	if err != nil && space != s.Kernel.Space && at>>47 != 0 {
+	if err != nil && s.Kernel != nil && space != s.Kernel.Space && at>>47 != 0 {
 		// The kernel's half is that of every process; a dump may lack parts of a
 		// process's own tables.
 		if m, kerr := s.Kernel.Space.ReadVirtual(p[n:], at+mem.VA(n)); kerr == nil {

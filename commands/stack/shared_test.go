@@ -170,7 +170,7 @@ func TestShared_frames(t *testing.T) {
 	if len(all) != len(st.Frames) {
 		t.Fatalf("k shows %d frames of %d", len(all), len(st.Frames))
 	}
-	for n := 1; n < len(all)-1; n++ {
+	for n := range len(all) - 1 {
 		text := run(t, s, b, fmt.Sprintf(".thread fffffa80169538a0; .frame /c %x; k", n))
 		got := rows(text)
 		// The first row is the line of .frame.

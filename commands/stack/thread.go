@@ -55,7 +55,7 @@ func runThreadContext(ctx context.Context, s *cmd.Session, in cmd.Args, out repo
 	st, err := unwind.Thread(ctx, k, at, unwind.Options{MaxFrames: 1, NoArgs: true})
 	if err == nil && len(st.Frames) > 0 {
 		f := &st.Frames[0]
-		scope.Registers, scope.Known = &f.Regs, f.Known
+		scope.Registers, scope.Known, scope.Called = &f.Regs, f.Known, f.How == unwind.HowSwitch
 		if f.How == unwind.HowContext {
 			scope.Raw = contextOf(s, at)
 		}
