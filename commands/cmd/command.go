@@ -237,7 +237,7 @@ func (t *Table) Lookup(name string) (*Command, bool) {
 	return nil, false
 }
 
-// Similar gives up to max names close to a mistyped one, closest first.
+// Similar gives up to max names close to a mistyped one: the closest there are.
 func (t *Table) Similar(name string, max int) []string {
 	type near struct {
 		name string
@@ -251,7 +251,8 @@ func (t *Table) Similar(name string, max int) []string {
 		}
 	}
 	var out []string
-	for d := 0; d <= 3 && len(out) < max; d++ {
+	// Names farther away than the closest would only distract.
+	for d := 0; d <= 3 && len(out) == 0; d++ {
 		for _, n := range all {
 			if n.d == d && len(out) < max {
 				out = append(out, n.name)

@@ -11,9 +11,8 @@ import (
 var echo = &cmd.Command{
 	Name: ".echo", Aliases: []string{"!echo"}, Group: cmd.GroupScript, Cut: endOfEcho,
 	Summary: "print a text",
-	Help: `Prints the rest of the command as it stands, up to a semicolon. A text in quotes
-is printed without them and may hold semicolons; quotes elsewhere are characters
-as any other. Scripts use it for headings.`,
+	Help: `Prints the rest of the command as it stands, up to a semicolon outside quotes; one
+pair of quotes around all of it is taken off. Scripts use it for headings.`,
 	SeeAlso: []string{".printf"},
 	Example: ".echo held locks\n.echo \"one; two\"",
 	Args:    []cmd.Arg{{Name: "text", Kind: cmd.KindRest, Optional: true, Doc: "what to print"}},
@@ -24,17 +23,18 @@ as any other. Scripts use it for headings.`,
 	},
 }
 
-// endOfEcho finds the end of the text: only a quote that begins it keeps
-// semicolons.
+// endOfEcho finds the semicolon that ends the text, outside quotes. A quote that
+// is not closed on its line is a character as any other.
 func endOfEcho(raw string) int {
-	i := len(raw) - len(strings.TrimLeft(raw, " \t"))
-	if i < len(raw) && raw[i] == '"' {
-		if n := strings.IndexAny(raw[i+1:], "\"\n"); n >= 0 {
-			i += 1 + n
+	for i := 0; i < len(raw); i++ {
+		switch raw[i] {
+		case ';', '\n':
+			return i
+		case '"':
+			if n := strings.IndexAny(raw[i+1:], "\"\n"); n >= 0 && raw[i+1+n] == '"' {
+				i += 1 + n
+			}
 		}
-	}
-	if n := strings.IndexAny(raw[i:], ";\n"); n >= 0 {
-		return i + n
 	}
 	return len(raw)
 }
