@@ -262,6 +262,9 @@ func TestDt_lines(t *testing.T) {
 		{"_THING fffff80000001000 -a Numbers", thing, "   +0x0b0 Numbers : \n    [00] 7\n    [01] 0\n    [02] 0\n"},
 		{"_THING fffff80000001000 -a2 Numbers", thing, "   +0x0b0 Numbers : \n    [00] 7\n    [01] 0\n"},
 		{"_THING fffff80000001000 Numbers[1]", thing, "   +0x0b4 Numbers[1] : 0\n"},
+		{"_THING fffff80000001000 Owners[0].OwnerC*", thing, "   +0x090 Owners[0]         : \n      +0x008 OwnerCount        : 0n3\n"},
+		{"_THING fffff80000001000 Owners.OwnerCount", thing, "   +0x090 Owners            : \n    [00] \n      +0x008 OwnerCount        : 0n3\n" +
+			"    [01] \n      +0x008 OwnerCount        : 0n0\n"},
 		{"_THING Numbers[3]", thing, "error: Numbers[3]: the array has 3 elements\n"},
 		{"_THING fffff80000001000 Time.", thing, "   +0x040 Time  :  0xffffe86d`079b8000\n      +0x000 LowPart : 0x79b8000\n" +
 			"      +0x004 HighPart : 0n-6035\n      +0x000 QuadPart : 0n-25920000000000\n      +0x000 u     : <unnamed-tag>\n"},

@@ -164,83 +164,110 @@ func (s *shower) structure(t *types.Type, w where, fields []fieldPath, deep int)
 		if f.Type == nil {
 			continue
 		}
-		plain, below := choose(fields, f)
-		if len(fields) > 0 && plain == nil && len(below) == 0 {
+		c := choose(fields, f)
+		if len(fields) > 0 && c.plain == nil && len(c.below) == 0 {
 			continue
 		}
-		if err := s.member(f, w, plain, below, deep); err != nil {
+		if err := s.member(f, w, c, deep); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// choose gives the selector that asks for a member itself, and what the others
-// ask for below it.
-func choose(fields []fieldPath, f types.Field) (plain *fieldPath, below []fieldPath) {
+// choice is what the selectors ask for of one member.
+type choice struct {
+	plain *fieldPath  // the selector of the member itself; nil where none is
+	below []fieldPath // what the others ask for inside it
+	index int         // the element of an array that they name; noArray: none
+}
+
+// choose gives what the selectors ask for of a member.
+func choose(fields []fieldPath, f types.Field) choice {
+	c := choice{index: noArray}
 	for i := range fields {
 		sel := &fields[i]
 		if len(sel.parts) == 0 || !sel.parts[0].match.Match(f.Name) {
 			continue
 		}
-		switch {
-		case len(sel.parts) > 1:
-			next := *sel
-			next.parts = sel.parts[1:]
-			below = append(below, next)
-		default:
-			plain = sel
+		if sel.parts[0].index != noArray {
+			c.index = sel.parts[0].index
 		}
+		if len(sel.parts) == 1 {
+			c.plain = sel
+			continue
+		}
+		next := *sel
+		next.parts = sel.parts[1:]
+		c.below = append(c.below, next)
 	}
-	return plain, below
+	return c
+}
+
+// dots tells how many levels the dots behind the member's name open.
+func (c choice) dots() int {
+	if c.plain == nil {
+		return 0
+	}
+	return c.plain.expand
 }
 
 // member shows one member.
-func (s *shower) member(f types.Field, w where, plain *fieldPath, below []fieldPath, deep int) error {
-	t := f.Type
+func (s *shower) member(f types.Field, w where, c choice, deep int) error {
 	in := where{path: join(w.path, f.Name), at: w.at + uint64(f.Offset), base: w.base + f.Offset, level: w.level, short: w.short}
 	shown, name := f.Offset, f.Name
-	if i := subscript(plain, below); i != noArray && t.Kind == types.KindArray && t.Elem != nil {
-		if i >= int(t.Count) {
-			return fmt.Errorf("%s[%d]: the array has %d elements", in.path, i, t.Count)
+	if t := f.Type; c.index != noArray && t.Kind == types.KindArray && t.Elem != nil {
+		if c.index >= int(t.Count) {
+			return fmt.Errorf("%s[%d]: the array has %d elements", in.path, c.index, t.Count)
 		}
-		off := uint32(i) * t.Elem.Size
-		t, f.BitLen = t.Elem, 0
-		name = fmt.Sprintf("%s[%d]", f.Name, i)
-		in.path, in.at, in.base, shown = fmt.Sprintf("%s[%d]", in.path, i), in.at+uint64(off), in.base+off, shown+off
+		off := uint32(c.index) * t.Elem.Size
+		f.Type, f.BitLen = t.Elem, 0
+		name = fmt.Sprintf("%s[%d]", f.Name, c.index)
+		in.path, in.at, in.base, shown = fmt.Sprintf("%s[%d]", in.path, c.index), in.at+uint64(off), in.base+off, shown+off
 	}
-	f.Type = t
 	expand := deep
-	if plain != nil && plain.expand > 0 {
-		expand = plain.expand
+	if c.dots() > 0 {
+		expand = c.dots()
 	}
-	array := noArray
-	switch {
-	case plain != nil:
-		array = plain.array
-	case s.o.array != noArray && s.o.count == noArray:
-		array = s.o.array
-	}
-	inner := s.inner(t)
-	opens := inner != nil && (len(below) > 0 || expand > 0 && s.follows(t, plain, w.level))
-	elements := t.Kind == types.KindArray && t.Elem != nil && !character(t.Elem) && !wide(t.Elem) &&
-		(array != noArray || s.o.block) && t.Count > 0
+	chosen := len(c.below) > 0 || c.dots() > 0
+	array, elements := s.asElements(f.Type, c)
+	inner := s.inner(f.Type)
+	opens := inner != nil && (len(c.below) > 0 || expand > 0 && s.follows(f.Type, c))
 	// kd leaves out the type's name where it opens a member, except for -r.
-	in.short = in.short || len(below) > 0 || plain != nil && plain.expand > 0
-	short := elements || opens && (s.o.block || in.short)
-	if err := s.add(f, in, name, shown, short); err != nil {
+	in.short = in.short || chosen
+	if err := s.add(f, in, name, shown, elements || opens && (s.o.block || in.short)); err != nil {
 		return err
 	}
-	switch {
+	switch next := max(expand-1, 0); {
 	case elements:
-		return s.elements(t, in, array, below, max(expand-1, 0))
-	case !opens:
-		return nil
+		return s.elements(f.Type, in, array, c.below, next)
+	case opens:
+		return s.inside(f.Type, inner, in, c.below, next)
 	}
-	next := max(expand-1, 0)
+	return nil
+}
+
+// asElements tells whether the elements of an array are shown one by one, and how
+// many; 0: all.
+func (s *shower) asElements(t *types.Type, c choice) (count int, ok bool) {
+	if t.Kind != types.KindArray || t.Elem == nil || t.Count == 0 || character(t.Elem) || wide(t.Elem) {
+		return 0, false
+	}
+	count = noArray
+	switch {
+	case c.plain != nil:
+		count = c.plain.array
+	case s.o.array != noArray && s.o.count == noArray:
+		count = s.o.array
+	}
+	return max(count, 0), count != noArray || s.o.block || len(c.below) > 0
+}
+
+// inside shows the members of a member, or of what it points at.
+func (s *shower) inside(t, inner *types.Type, in where, below []fieldPath, deep int) error {
 	if t.Kind != types.KindPointer {
 		in.level++
-		return s.structure(inner, in, below, next)
+		return s.structure(inner, in, below, deep)
 	}
 	to := where{path: in.path, level: in.level + 1, short: in.short}
 	if s.v.mem != nil {
@@ -250,7 +277,7 @@ func (s *shower) member(f types.Field, w where, plain *fieldPath, below []fieldP
 		}
 		to.at = at
 	}
-	return s.structure(inner, to, below, next)
+	return s.structure(inner, to, below, deep)
 }
 
 func join(path, name string) string {
@@ -258,14 +285,6 @@ func join(path, name string) string {
 		return name
 	}
 	return path + "." + name
-}
-
-// subscript gives the element that a selector asks for.
-func subscript(plain *fieldPath, _ []fieldPath) int {
-	if plain == nil || len(plain.parts) == 0 {
-		return noArray
-	}
-	return plain.parts[0].index
 }
 
 // inner gives the structure that a member is or points at; nil for others.
@@ -281,8 +300,8 @@ func (s *shower) inner(t *types.Type) *types.Type {
 }
 
 // follows: -b opens what lies inside the structure; -r and dots follow pointers.
-func (s *shower) follows(t *types.Type, plain *fieldPath, _ int) bool {
-	return t.Kind != types.KindPointer || !s.o.block || plain != nil && plain.expand > 0
+func (s *shower) follows(t *types.Type, c choice) bool {
+	return t.Kind != types.KindPointer || !s.o.block || c.dots() > 0
 }
 
 // add appends a member to the record.
@@ -351,7 +370,7 @@ func (s *shower) elements(t *types.Type, in where, count int, below []fieldPath,
 		n = min(n, count)
 	}
 	elem := t.Elem
-	opens := s.o.block && s.inner(elem) != nil && elem.Kind != types.KindPointer
+	opens := s.inner(elem) != nil && (len(below) > 0 || s.o.block && elem.Kind != types.KindPointer)
 	for i := range n {
 		if len(s.r.Fields) >= maxDtLines {
 			return errDtLines
@@ -366,8 +385,7 @@ func (s *shower) elements(t *types.Type, in where, count int, below []fieldPath,
 		if !opens {
 			continue
 		}
-		at.level++
-		if err := s.structure(elem, at, below, deep); err != nil {
+		if err := s.inside(elem, s.inner(elem), at, below, deep); err != nil {
 			return err
 		}
 	}

@@ -133,7 +133,7 @@ func rawHeaders(r types.RVAReader) (file, optional []byte, err error) {
 	return head, optional, err
 }
 
-// field makes a number with at least eight columns.
+// hexField makes a number of at least eight columns.
 func hexField(v uint64, name string) headerField {
 	return headerField{Name: name, Value: v, Text: fmt.Sprintf("%8X %s", v, name)}
 }
