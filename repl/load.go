@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"os/signal"
 	"strings"
 
 	"gokd/commands/cmd"
 	"gokd/commands/report"
 	"gokd/dumpfmt"
 	"gokd/model"
+	"gokd/model/types"
 	"gokd/model/types/sympath"
 	"gokd/repl/source"
 )
@@ -73,12 +76,46 @@ func load(ctx context.Context, o opened, paths Paths) (*Target, error) {
 	t.images = sympath.OpenImages(paths.Images, t.symbols)
 	src.Images = t.images
 	src.Warnings = append(src.Warnings, notes("image path", t.images.Notes())...)
+	end := abortable(ctx, t.symbols)
 	k, err := model.Load(ctx, src)
+	end()
 	if err != nil {
 		return nil, errors.Join(err, t.symbols.Close())
 	}
 	t.Kernel = k
+	t.warn(ctx)
 	return t, nil
+}
+
+// warn adds to the kernel's warnings why its symbols could not be had, where that
+// is more than that they are nowhere: a file of another build, a server that is
+// down.
+func (t *Target) warn(ctx context.Context) {
+	if t.symbols.Spec() == "" || t.Kernel.ID.Zero() || t.Kernel.Origin().File != "" {
+		return
+	}
+	_, err := t.symbols.Find(ctx, t.Kernel.ID) // the load has asked: the answer is known
+	var missing *types.NotFoundError
+	if err == nil || errors.As(err, &missing) && err.Error() == missing.Error() {
+		return
+	}
+	t.Kernel.Warnings = append(t.Kernel.Warnings, "kernel symbols: "+strings.ReplaceAll(err.Error(), "\n", "; "))
+}
+
+// abortable has Ctrl-C end the downloads of a path that names servers, while a
+// dump is opened: it is opened without them then. A second Ctrl-C ends the
+// program, as one does where nothing is downloaded.
+func abortable(ctx context.Context, p *sympath.Path) (end func()) {
+	if !p.Remote() {
+		return func() {}
+	}
+	abort, stop := signal.NotifyContext(ctx, os.Interrupt)
+	context.AfterFunc(abort, stop)
+	restore := p.AbortDownloads(abort)
+	return func() {
+		restore()
+		stop()
+	}
 }
 
 // showEvents has the session tell how symbols are looked for, under !sym noisy,

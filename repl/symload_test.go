@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"io"
 	"log"
 	"net/http"
@@ -142,6 +143,26 @@ func TestReload_arrives(t *testing.T) {
 	}
 	if want := "Symbol search path is: " + env["_NT_ALT_SYMBOL_PATH"] + ";" + env["_NT_SYMBOL_PATH"] + "\n"; !strings.Contains(r.Out, want) {
 		t.Errorf("%s: want %s", r.Out, want)
+	}
+	// A table of another build is refused, and the banner says so.
+	other := filepath.Join(dir, "other")
+	tables, err := filepath.Glob(filepath.Join(symbols, "ntkrnlmp.pdb", "*"))
+	if err != nil || len(tables) != 1 {
+		t.Fatalf("tables %q, %v", tables, err)
+	}
+	text, err := os.ReadFile(tables[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	guid, _, _ := strings.Cut(filepath.Base(tables[0]), "-")
+	file := filepath.Join(other, filepath.Base(tables[0]))
+	text = bytes.Replace(text, []byte(guid), []byte(strings.Repeat("1", 32)), 1)
+	if err := errors.Join(os.Mkdir(other, 0o700), os.WriteFile(file, text, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	r = run(t, "", "-y", other, dump, "-c", "q")
+	if want := "Warning: kernel symbols: ISF table " + file + ": made for " + strings.Repeat("1", 32) + "-1, want " + guid + "-1\n"; !strings.Contains(r.Out, want) {
+		t.Errorf("%s\nwant %s", r.Out, want)
 	}
 	// What a dump needs, with what is at hand, and as addresses for other tools.
 	r = run(t, "", "symbols", "-y", symbols+";srv*"+filepath.Join(dir, "c")+"*https://builds.example.com/sym", "-missing", "-urls", dump)

@@ -2,6 +2,8 @@ package sympath
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -85,6 +87,48 @@ func TestServer_parallel(t *testing.T) {
 	}
 	if got := under(t, dir); len(got) != 9 {
 		t.Errorf("%d files: %q", len(got), got)
+	}
+}
+
+// TestServer_abort: a download that is aborted ends that download only; it is
+// tried again when the user wants it.
+func TestServer_abort(t *testing.T) {
+	t.Parallel()
+	good := makePDB(t, testGUID, 3, 300)
+	begun := make(chan struct{})
+	var n atomic.Int32
+	address, opt := symbolServer(t, func(w http.ResponseWriter, r *http.Request) {
+		if n.Add(1) > 1 {
+			_, _ = w.Write(good)
+			return
+		}
+		close(begun)
+		<-r.Context().Done()
+	})
+	opt.Limits.Stall = time.Minute
+	dir := t.TempDir()
+	write(t, testISF, dir, "later", testGUID+"-3.json")
+	p := Open("srv*"+filepath.Join(dir, "down")+"*"+address, opt)
+	ctx, abort := context.WithCancel(t.Context())
+	end := p.AbortDownloads(ctx)
+	go func() {
+		<-begun
+		abort()
+	}()
+	if _, err := p.Find(t.Context(), testID(t)); !errors.Is(err, errAborted) {
+		t.Errorf("aborted: %v", err)
+	}
+	if _, err := p.Find(t.Context(), testID(t)); !errors.Is(err, errAborted) || n.Load() != 1 {
+		t.Errorf("asked again at once: %v, %d times", err, n.Load())
+	}
+	p.Add(filepath.Join(dir, "later"))
+	if f, err := p.Find(t.Context(), testID(t)); err != nil || f.Kind != "isf" {
+		t.Errorf("the rest of the path: %+v, %v", f, err)
+	}
+	end()
+	p.Forget("")
+	if f, err := p.Find(t.Context(), testID(t)); err != nil || f.Kind != "pdb" {
+		t.Errorf("asked again: %+v, %v", f, err)
 	}
 }
 

@@ -28,6 +28,7 @@ type Path struct {
 	downTo   string // default downstream store as set; empty: the program's own
 	events   []string
 	fetchers *fetcher
+	abort    context.Context // of downloads alone; nil: none
 
 	puts sync.WaitGroup // tables on their way into the index
 	busy chan struct{}  // one at a time
@@ -264,6 +265,25 @@ func (p *Path) put(f *Found) {
 		// A full disk costs the next run some time, no more.
 		_ = p.cache.Put(f.key, f.Store, f.Symbols)
 	})
+}
+
+// AbortDownloads has downloads end, and the search go on without them, when ctx
+// is done, until end is called. It is for the time while a target is opened,
+// which shall be opened all the same.
+func (p *Path) AbortDownloads(ctx context.Context) (end func()) {
+	set := func(ctx context.Context) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.abort = ctx
+	}
+	set(ctx)
+	return func() { set(nil) }
+}
+
+func (p *Path) abortContext() context.Context {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.abort
 }
 
 // Wait waits until what was parsed is in the index, or ctx is done.

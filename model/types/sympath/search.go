@@ -217,9 +217,23 @@ func (s *search) ask(e Element, caches []string, anew bool) *Found {
 	return nil
 }
 
-// download fetches the file from a server into a store and opens it there.
+var errAborted = errors.New("the download was interrupted; .reload tries again")
+
+// download fetches the file from a server into a store and opens it there. A
+// download alone may be aborted: then the walk goes on.
 func (s *search) download(st store, into string) *Found {
+	whole := s.ctx
+	if abort := s.p.abortContext(); abort != nil {
+		ctx, cancel := context.WithCancel(whole)
+		defer cancel()
+		defer context.AfterFunc(abort, cancel)()
+		s.ctx = ctx
+	}
 	path, err := s.p.fetcher().fetch(s, st.server, into)
+	if aborted := s.ctx.Err() != nil && whole.Err() == nil; aborted {
+		err = errAborted
+	}
+	s.ctx = whole
 	switch {
 	case err == nil:
 		return s.try(path, false)
