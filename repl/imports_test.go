@@ -25,7 +25,7 @@ var mayImport = map[string]string{
 	"commands":         "commands/cmd commands/session commands/script commands/memory commands/symbol commands/symload commands/process commands/thread commands/stack commands/code commands/lock commands/pool commands/lesson",
 	"commands/cmd":     "commands/report model model/mem model/types model/types/sympath",
 	"commands/report":  "",
-	"commands/masm":    "commands/cmd model model/mem model/types",
+	"commands/masm":    "commands/cmd model model/mem model/types model/unwind",
 	"commands/show":    group + " model/unwind",
 	"commands/session": group,
 	"commands/script":  group + " commands/show",

@@ -1,6 +1,7 @@
 package masm
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"gokd/model"
 	"gokd/model/mem"
+	"gokd/model/unwind"
 )
 
 // pseudo are the automatic pseudo-registers (documentation of the debuggers,
@@ -48,7 +50,7 @@ var pseudo = map[string]func(t *session) (uint64, error){
 	"exr_chance": unavailable("dumps do not hold the chance of their exception"),
 	"clrex":      unavailable("managed code is not known here"),
 	"lastclrex":  unavailable("managed code is not known here"),
-	"ra":         unavailable("the return address stands in the first line of k"),
+	"ra":         (*session).returnAddress,
 	"extin":      unavailable("no extension has an input here"),
 	"dtid":       func(t *session) (uint64, error) { return uint64(t.s.CPU), nil },
 	"dpid":       func(*session) (uint64, error) { return 0, nil },
@@ -86,6 +88,32 @@ func (t *session) eventIP() (uint64, error) {
 		}
 	}
 	return 0, errors.New("the registers of the crash are not in the dump")
+}
+
+// returnAddress is $ra: where the function of the current scope will return to,
+// found as k finds it.
+func (t *session) returnAddress() (uint64, error) {
+	r, err := t.s.Registers()
+	if err != nil {
+		return 0, err
+	}
+	k, scope := t.s.Kernel, &t.s.Scope
+	var segments []unwind.Segment
+	if thread, err := t.s.Thread(); err == nil && k.Types != nil {
+		segments, _ = unwind.Segments(k, thread) // without them the walk goes by the registers alone
+	}
+	o := unwind.Options{MaxFrames: 1, NoArgs: true}
+	if scope.Registers != nil {
+		o.Known, o.Called = scope.Known, scope.Called
+	}
+	st := unwind.From(context.Background(), k, *r, segments, o)
+	switch {
+	case len(st.Frames) > 0 && st.Frames[0].ReturnAddress != 0:
+		return uint64(st.Frames[0].ReturnAddress), nil
+	case st.Err != nil:
+		return 0, st.Err
+	}
+	return 0, errors.New("the stack ends at this function")
 }
 
 // exceptionField reads a 32-bit field of the dump's exception record.
