@@ -21,108 +21,6 @@ const (
 
 var errDtLines = fmt.Errorf("more than %d lines: choose fields, or a smaller depth", maxDtLines)
 
-// dtField is a member of a structure in dt's record.
-type dtField struct {
-	Path   string       `json:"path"`
-	Offset uint32       `json:"offset"` // from the start of the structure that the path leads into by value
-	Type   string       `json:"type"`
-	BitPos *uint8       `json:"bit_position,omitempty"`
-	BitLen *uint8       `json:"bit_length,omitempty"`
-	Value  *report.Addr `json:"value"`
-	Text   string       `json:"text"`
-
-	name   string
-	shown  uint32 // offset as printed: from the enclosing structure
-	level  int
-	header bool // an index line, "[00]"
-}
-
-// typeRecord is what dt shows of a type or an instance.
-type typeRecord struct {
-	Name    string         `json:"name"`
-	Module  string         `json:"module"`
-	Size    uint32         `json:"size"`
-	Kind    string         `json:"kind"`
-	Address *report.Addr   `json:"address"`
-	Text    string         `json:"text,omitempty"` // of the whole, where kd shows it in a line
-	Fields  []dtField      `json:"fields"`
-	Values  []enumConst    `json:"constants,omitempty"` // of an enumeration
-	Layout  string         `json:"layout,omitempty"`    // where it comes from, unless a table knows the type exactly
-	Missing report.Missing `json:"missing,omitempty"`
-
-	head  string // lines before the fields, each with its newline
-	opt   *dtOptions
-	bad   *uint64
-	alone bool // no field to show: Text is the answer
-}
-
-type enumConst struct {
-	Name  string `json:"name"`
-	Value int64  `json:"value"`
-}
-
-// Type names the record.
-func (*typeRecord) Type() string { return "type" }
-
-// WriteText writes the fields as dt does.
-func (r *typeRecord) WriteText(p *report.Printer) {
-	p.Printf("%s", report.Text(report.Layout(r.head)))
-	for _, c := range r.Values {
-		p.Printf("   %s = 0n%d\n", c.Name, c.Value)
-	}
-	switch {
-	case r.alone && r.Text != "":
-		p.Printf("%s\n", r.Text)
-	case r.opt.compact && len(r.Fields) > 0:
-		for _, f := range r.Fields {
-			p.Printf("%s", report.Text(report.Sprintf("%s%s : %s ", report.Text(f.place(r.opt)), f.name, lines(f.Text))))
-		}
-		p.Printf("\n")
-	default:
-		width := r.opt.width()
-		for _, f := range r.Fields {
-			f.write(p, r.opt, width)
-		}
-	}
-	if r.bad != nil {
-		p.Printf("Memory read error %016x\n", *r.bad)
-	}
-}
-
-// lines gives a value's text, safe for a terminal; that of a list entry in
-// verbose answers has two lines.
-func lines(text string) report.Text {
-	first, second, two := strings.Cut(text, "\n")
-	if two {
-		return report.Text(report.Safe(first) + "\n" + report.Safe(second))
-	}
-	return report.Text(report.Safe(text))
-}
-
-// place gives the indentation and offset of a field.
-func (f *dtField) place(o *dtOptions) string {
-	indent := strings.Repeat("   ", f.level+1)
-	if o.noIndent {
-		indent = ""
-	}
-	if o.noOffsets {
-		return indent
-	}
-	return fmt.Sprintf("%s+0x%03x ", indent, f.shown)
-}
-
-func (f *dtField) write(p *report.Printer, o *dtOptions, width int) {
-	if f.header {
-		indent := strings.Repeat("   ", f.level+1) + " "
-		if o.noIndent {
-			indent = ""
-		}
-		p.Printf("%s%s %s\n", report.Text(indent), f.name, lines(f.Text))
-		return
-	}
-	p.Printf("%s%-*s : %s\n", report.Text(f.place(o)), width, f.name, lines(f.Text))
-}
-
 // shower collects the fields of a record.
 type shower struct {
 	ctx  context.Context
@@ -164,7 +62,7 @@ func (s *shower) structure(t *types.Type, w where, fields []fieldPath, deep int)
 		if f.Type == nil {
 			continue
 		}
-		c := choose(fields, f)
+		c := s.choose(t, fields, f)
 		if len(fields) > 0 && c.plain == nil && len(c.below) == 0 {
 			continue
 		}
@@ -182,12 +80,18 @@ type choice struct {
 	index int         // the element of an array that they name; noArray: none
 }
 
-// choose gives what the selectors ask for of a member.
-func choose(fields []fieldPath, f types.Field) choice {
+// choose gives what the selectors ask for of a member of t. Of "a.b" the first
+// part stands for every name that begins like it, unless one is spelled so, and
+// only members that have a b count.
+func (s *shower) choose(t *types.Type, fields []fieldPath, f types.Field) choice {
 	c := choice{index: noArray}
 	for i := range fields {
 		sel := &fields[i]
 		if len(sel.parts) == 0 || !sel.parts[0].match.Match(f.Name) {
+			continue
+		}
+		if len(sel.parts) > 1 && (!s.leads(f.Type, sel.parts[1]) ||
+			!strings.EqualFold(sel.parts[0].pattern, f.Name) && spelled(t, sel.parts[0].pattern)) {
 			continue
 		}
 		if sel.parts[0].index != noArray {
@@ -202,6 +106,21 @@ func choose(fields []fieldPath, f types.Field) choice {
 		c.below = append(c.below, next)
 	}
 	return c
+}
+
+// spelled reports whether a type has a member of exactly that name, in any case.
+func spelled(t *types.Type, name string) bool {
+	_, ok := memberOf(t, name)
+	return ok
+}
+
+// leads reports whether a member holds, or points at, one that a part names.
+func (s *shower) leads(t *types.Type, part fieldPart) bool {
+	for t.Kind == types.KindArray && t.Elem != nil {
+		t = t.Elem
+	}
+	inner := s.inner(t)
+	return inner != nil && slices.ContainsFunc(inner.Fields, func(f types.Field) bool { return part.match.Match(f.Name) })
 }
 
 // dots tells how many levels the dots behind the member's name open.
