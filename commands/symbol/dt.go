@@ -37,9 +37,9 @@ symbols are loaded. Unsigned numbers are hexadecimal, signed ones decimal with
 0n. ?? and ???? stand for what is not in the dump, which the last line names.
 
 Types of nt come from its symbol table. Where there is none, the layout in gokd
-knows only the structures that gokd itself uses; a line below the first answer says
-so. Types of other modules need their own symbols. Tables of
-Volatility 3 do not tell what a function returns, nor the order of members at one
+knows only the structures that gokd itself uses; a line below the first answer
+says so. Types of other modules need their own symbols. Tables of Volatility 3 do
+not tell what a function returns (<function>), nor the order of members at one
 offset.`
 
 var dt = &cmd.Command{

@@ -32,10 +32,11 @@ module all modules whose symbols are loaded are searched.
   /a /A /n /N /z /Z   sorted by address, name, size; capitals: downwards
 
 Variables are shown with their value where their type is known: private PDB
-symbols know it, public ones and tables of Volatility 3 do not. Whether a name is
-a function then follows from the section that it lies in; where the image's
-headers are not in the dump either, all names are listed as without a type.
-Local variables need private symbols: dv.`,
+symbols know it, public ones and most tables of Volatility 3 do not. Whether a
+name is a function then follows from the section that it lies in; where the
+image's headers are not in the dump either, all names are listed as without a
+type. A public name is left out where a private one has its address. Local
+variables, x *, are not shown.`,
 	Example: "x nt!Ex*Fast*\nx /2 sis!*",
 	SeeAlso: []string{"ln", "dt"},
 	Args: []cmds.Arg{{
@@ -244,7 +245,7 @@ func runX(ctx context.Context, s *cmds.Session, in cmds.Args, out report.Sink) e
 	case o.modules:
 		return listModules(ctx, s, o.module, out)
 	case o.module == "" && o.pattern == "*":
-		return errors.New("x * lists local variables, which need private symbols: dv shows what is known of them; x nt!* lists the kernel's symbols")
+		return errors.New("x * lists local variables, which gokd does not show; x nt!* lists the kernel's symbols")
 	}
 	modules := chooseModules(s.Kernel, o.module)
 	if len(modules) == 0 {
