@@ -266,12 +266,11 @@ func cutExpression(line string) (text, rest string) {
 // wordEnd gives the length of the word that a text begins with, one byte at
 // least. Blanks and commas inside parentheses and quotes belong to it.
 func wordEnd(text string) int {
-	depth, in := 0, false
-	for i := range len(text) {
+	depth := 0
+	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
 		case c == '"':
-			in = !in
-		case in:
+			i = QuoteEnd(text, i) - 1
 		case c == '(':
 			depth++
 		case c == ')':

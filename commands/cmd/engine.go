@@ -275,25 +275,37 @@ func lineEnd(text string) int {
 }
 
 // commandEnd finds the semicolon or new line that ends the first command of a
-// text, outside quotes and, for a command that takes a block, braces. Quotes end
-// with their line.
+// text, outside quotes and, for a command that takes a block, braces.
 func commandEnd(text string, block bool) int {
-	in, depth := false, 0
+	depth := 0
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; {
-		case c == '\n' && depth <= 0:
-			return i
-		case c == '\n':
-			in = false
 		case c == '"':
-			in = !in
-		case in:
+			i = QuoteEnd(text, i) - 1
 		case c == '{' && block:
 			depth++
 		case c == '}' && block:
 			depth--
-		case c == ';' && depth <= 0:
+		case (c == ';' || c == '\n') && depth <= 0:
 			return i
+		}
+	}
+	return len(text)
+}
+
+// QuoteEnd gives the place behind the string that the quote text[i] opens. In it
+// a backslash keeps a quote or a backslash, unless an @ stands before the string.
+// One that is not closed ends with its line.
+func QuoteEnd(text string, i int) int {
+	literal := i > 0 && text[i-1] == '@'
+	for i++; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			return i + 1
+		case c == '\n':
+			return i
+		case c == '\\' && !literal && i+1 < len(text) && (text[i+1] == '"' || text[i+1] == '\\'):
+			i++
 		}
 	}
 	return len(text)

@@ -105,6 +105,9 @@ func TestBlocks(t *testing.T) {
 		{"a stray brace", "} say a", "Syntax error at '} say a': no block is open that this brace closes\n"},
 		{"a bare block", "{ say a }", "Syntax error at '{ say a }': a block follows a control flow token; .block { } only groups commands\n"},
 		{"a cut of its own", "line a; b\nsay c", "a; b\nc\n"},
+		{"a quote kept by a backslash", `say "a \"b; c\" d"; say e`, "\"a \\\"b; c\\\" d\"\ne\n"},
+		{"a literal string", `say @"c:\dir\"; say e`, "@\"c:\\dir\\\"\ne\n"},
+		{"braces in quotes", `block { say "} {"; say e }`, "\"} {\"\ne\n"},
 		{"a comment", "$$ a { b; say c", "c\n"},
 		{"a comment over lines", "block {\n$$ first\nsay a; * rest; say b\nsay c\n}", "a\nc\n"},
 	} {

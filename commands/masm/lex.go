@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"gokd/commands/cmd"
 )
 
 // tokenKind is the class of a token.
@@ -104,15 +106,14 @@ func (l *lexer) nested() (token, error) {
 // closing finds the place behind the parenthesis that closes the one at open,
 // quotes passed over.
 func closing(text string, open int) (end int, ok bool) {
-	in := false
-	for i, depth := open, 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '"':
-			in = !in
-		case in:
-		case c == '(':
+	depth := 0
+	for i := open; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			i = cmd.QuoteEnd(text, i) - 1
+		case '(':
 			depth++
-		case c == ')':
+		case ')':
 			if depth--; depth == 0 {
 				return i + 1, true
 			}

@@ -22,24 +22,19 @@ func skip(raw string, i int, set string) int {
 }
 
 // closing finds the end of what raw[i] opens, a brace or a parenthesis: the place
-// behind the sign that closes it. Quotes are passed over; one that is not closed
-// ends with its line.
+// behind the sign that closes it. Quotes are passed over.
 func closing(raw string, i int) (end int, ok bool) {
 	open, shut := raw[i], byte('}')
 	if open == '(' {
 		shut = ')'
 	}
-	in := false
 	for depth := 0; i < len(raw); i++ {
-		switch c := raw[i]; {
-		case c == '\n':
-			in = false
-		case c == '"':
-			in = !in
-		case in:
-		case c == open:
+		switch raw[i] {
+		case '"':
+			i = cmd.QuoteEnd(raw, i) - 1
+		case open:
 			depth++
-		case c == shut:
+		case shut:
 			if depth--; depth == 0 {
 				return i + 1, true
 			}
@@ -51,13 +46,12 @@ func closing(raw string, i int) (end int, ok bool) {
 // statement gives the end of the command at i: a semicolon or new line outside
 // quotes.
 func statement(raw string, i int) int {
-	in := false
 	for ; i < len(raw); i++ {
-		switch c := raw[i]; {
-		case c == '\n', c == ';' && !in:
+		switch raw[i] {
+		case '\n', ';':
 			return i
-		case c == '"':
-			in = !in
+		case '"':
+			i = cmd.QuoteEnd(raw, i) - 1
 		}
 	}
 	return i
@@ -102,9 +96,7 @@ func condition(raw string, i int) (cond span, end int, err error) {
 			}
 			i = closed - 1
 		case c == '"':
-			if n := strings.IndexAny(raw[i+1:], "\"\n"); n >= 0 && raw[i+1+n] == '"' {
-				i += 1 + n
-			}
+			i = cmd.QuoteEnd(raw, i) - 1
 		case c == '{' && (i == 0 || raw[i-1] != '$'):
 			return found(raw, start, i)
 		case c == ';', c == '\n' && !blockAhead(raw, i):
@@ -220,9 +212,7 @@ func parts(raw string, in span) (list []span) {
 	for i := in.from; i < in.to && len(list) < 2; i++ {
 		switch c := raw[i]; c {
 		case '"':
-			if n := strings.IndexByte(raw[i+1:in.to], '"'); n >= 0 {
-				i += 1 + n
-			}
+			i = cmd.QuoteEnd(raw[:in.to], i) - 1
 		case '(', '{':
 			if end, ok := closing(raw[:in.to], i); ok {
 				i = end - 1
