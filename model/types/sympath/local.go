@@ -300,6 +300,10 @@ func (s *search) install(root, name string, fill func(*os.File) error) (path str
 	}
 	if err == nil {
 		err = os.Rename(tmp.Name(), path)
+		if err != nil && s.check(path) == nil {
+			// Another process was faster and has it open, which Windows minds.
+			err = os.Remove(tmp.Name())
+		}
 	}
 	if err != nil {
 		return "", lasting{err, tmp.Name(), path}

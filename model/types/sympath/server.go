@@ -38,11 +38,12 @@ func newFetcher(opt Options) *fetcher {
 // newClient makes the client. Certificates are always checked; CAFile adds to the
 // roots of the system.
 func (f *fetcher) newClient() (*http.Client, error) {
-	roots, err := x509.SystemCertPool()
-	if err != nil {
-		roots = x509.NewCertPool()
-	}
+	var roots *x509.CertPool // nil: the system's
 	if f.opt.CAFile != "" {
+		var err error
+		if roots, err = x509.SystemCertPool(); err != nil {
+			roots = x509.NewCertPool()
+		}
 		pem, err := os.ReadFile(f.opt.CAFile)
 		if err != nil {
 			return nil, fmt.Errorf("root certificates: %w", err)
