@@ -108,6 +108,11 @@ func TestPDB(t *testing.T) {
 		{"dt sis!_FLAGS sis P*", "   +0x014 Pool : 0y000\n"},
 		{"dt sis!Driver", "???? \n" +
 			"Memory read error fffff88001403058\n"},
+		{"dt sis!Counter", "??\n" +
+			"Memory read error fffff88001403010\n"},
+		{"dt fffff88001403010", "??\n" +
+			"Memory read error fffff88001403010\n"},
+		{"dt fffff88001403011", "0xfffff88001403011: no variable begins there; dt TYPE fffff88001403011 shows it as a type that you name\n"},
 		{"x /v sis!*Device*", "prv global fffff880`01403000   10 sis!DeviceList = struct _LIST_ENTRY\n" +
 			"prv func   fffff880`01401000   36 sis!EvtDeviceAdd (struct WDFDEVICE__ *, struct _DEVICE *, struct _UNICODE_STRING *, enum _POOL, unsigned int64)\n"},
 		{"x /t sis![cdg]*", "fffff880`01402010 <NoType> sis!gokd::Circle::`vftable' = <no type information>\n" +
