@@ -60,10 +60,10 @@ pool:
     - {tag: CM31, count: 20, size: 12288, pool: paged, freed: 377}
 `
 
-// futureCommands ask every walker; %s is a thread's address.
+// futureCommands ask every walker.
 var futureCommands = []string{
 	".bugcheck", "lm", "!process 0 0", "!process 0 7 System", "!locks -v", "!locks", "!poolused 0 Leak", "!poolused 0 CM31",
-	"!poolfind Leak 0", "!thread", "k",
+	"!poolfind Leak 0", "!poolfind CM31 1", "!thread", "k",
 }
 
 func futureImage(t testing.TB, v *snapshot.Variant) *snapshot.Image {
@@ -199,7 +199,7 @@ func anonymous(text string) string {
 
 // smallBlocks is where !poolfind goes on from large allocations to small ones,
 // which it can do for pools of pages only; the types tell which the build has.
-const smallBlocks = "\nSearching nonpaged pool (ADDRESS : ADDRESS)"
+const smallBlocks = "\nSearching"
 
 // TestFuture opens machines of builds that no table of this program knows, with
 // their symbols at hand: every walker finds what it finds on the machine that
@@ -224,7 +224,7 @@ func TestFuture(t *testing.T) {
 					got := ask(t, dump, symbols, futureCommands)
 					for _, c := range futureCommands {
 						w := want[c]
-						if c == "!poolfind Leak 0" && family == "22000" { // segment heaps
+						if strings.HasPrefix(c, "!poolfind") && family == "22000" { // segment heaps
 							w, _, _ = strings.Cut(w, smallBlocks)
 						}
 						if diff := cmp.Diff(w, got[c]); diff != "" {

@@ -141,6 +141,10 @@ func (f *futureTypes) reorder(t, original *types.Type) {
 	fields := slices.Clone(t.Fields)
 	for i := range fields {
 		fields[i].Type = f.of(fields[i].Type)
+		// Windows 11 24H2 has flags in place of the type.
+		if f.Family() == "22000" && t.Name == "_POOL_TRACKER_BIG_PAGES" && fields[i].Name == "PoolType" {
+			fields[i].Name = "PoolFlags"
+		}
 	}
 	t.Fields = fields
 	if f.fixed[original] || len(fields) == 0 {

@@ -64,12 +64,15 @@ func (m *machine) bigPages(table mem.VA, slots uint64) {
 				slot = (slot + 1) & (slots - 1)
 			}
 			used[slot] = true
-			kind := 0
+			kind, flags := 0, 0x40 // POOL_FLAG_NON_PAGED
 			if p.paged {
-				kind = 1
+				kind, flags = 1, 0x100 // POOL_FLAG_PAGED
 			}
-			m.object("_POOL_TRACKER_BIG_PAGES", table+mem.VA(slot*width)).puts(
-				"Va", b.at, "Key", b.tag, "PoolType", kind, "NumberOfBytes", b.size)
+			o := m.object("_POOL_TRACKER_BIG_PAGES", table+mem.VA(slot*width))
+			o.puts("Va", b.at, "Key", b.tag, "PoolType", kind, "NumberOfBytes", b.size)
+			if m.layout.lenient { // Windows 11 24H2 has flags in place of the type
+				o.puts("PoolFlags", flags)
+			}
 		}
 	}
 }

@@ -32,6 +32,36 @@ const (
 	typeSession = 0x20
 )
 
+// Bits of POOL_FLAGS (WDK, wdm.h), the low twelve of which an entry has place for.
+const (
+	flagSession = 0x004
+	flagNX      = 0x040 // POOL_FLAG_NON_PAGED
+	flagExecute = 0x080
+	flagPaged   = 0x100
+
+	typeNX = 0x200 // NonPagedPoolNx of _POOL_TYPE
+)
+
+// poolType gives the type of an entry as _POOL_TYPE has it. Windows 11 24H2
+// calls the member PoolFlags; that its values are POOL_FLAGS is inferred from the
+// name. One that names no pool as flags do is taken for a type.
+func (l *layout) poolType(v uint16) uint16 {
+	if !l.bigFlags || v&(flagNX|flagExecute|flagPaged) == 0 {
+		return v
+	}
+	var t uint16
+	switch {
+	case v&flagPaged != 0:
+		t = typePaged
+	case v&flagNX != 0:
+		t = typeNX
+	}
+	if v&flagSession != 0 {
+		t |= typeSession
+	}
+	return t
+}
+
 // bigTable is the large allocations of the machine or of one session.
 type bigTable struct {
 	start, end mem.VA // of the table itself
@@ -169,7 +199,7 @@ func (l *layout) bigBlock(e []byte) (Block, slotState) {
 	if va%mem.PageSize != 0 || !kernelAddress(mem.VA(va)) || size == 0 || size > maxAllocation || va+size < va {
 		return Block{}, slotOdd
 	}
-	b := Block{Header: mem.VA(va), Body: mem.VA(va), Size: size, Large: true, Type: uint16(l.bigType.get(e))}
+	b := Block{Header: mem.VA(va), Body: mem.VA(va), Size: size, Large: true, Type: l.poolType(uint16(l.bigType.get(e)))}
 	b.Tag, b.Protected = TagOf(uint32(l.bigKey.get(e)))
 	switch {
 	case b.Type&typeSession != 0:

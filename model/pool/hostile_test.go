@@ -309,6 +309,23 @@ func TestBigBlock(t *testing.T) {
 	}
 }
 
+// TestPoolFlags tells pools by the flags of Windows 11 24H2, and by types where
+// an entry holds one all the same.
+func TestPoolFlags(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ flags, want uint16 }{
+		{0x40, typeNX}, {0x80, 0}, {0x100, typePaged}, {0x101, typePaged}, {0x104, typePaged | typeSession},
+		{0x63, typeNX}, {1, 1}, {0x200, 0x200}, {0x21, 0x21}, {0, 0},
+	} {
+		if got := (&layout{bigFlags: true}).poolType(c.flags); got != c.want {
+			t.Errorf("flags %#x are type %#x, want %#x", c.flags, got, c.want)
+		}
+		if got := (&layout{}).poolType(c.flags); got != c.flags {
+			t.Errorf("type %#x becomes %#x", c.flags, got)
+		}
+	}
+}
+
 func TestJoinSpans(t *testing.T) {
 	t.Parallel()
 	block := func(at mem.VA, size uint64) Block { return Block{Body: at, Size: size} }

@@ -44,6 +44,7 @@ type layout struct {
 	bigSize                         uint64 // of a _POOL_TRACKER_BIG_PAGES entry
 	bigVA, bigKey, bigType, bigSpan field
 	bigBilled                       field // size 0 where the build has none
+	bigFlags                        bool  // bigType is PoolFlags, from Windows 11 24H2 on
 
 	pagePool bool
 }
@@ -62,8 +63,12 @@ func newLayout(k *model.Kernel) (layout, error) {
 	l.nonpaged = counters{r.field("NonPagedAllocs"), r.field("NonPagedFrees"), r.field("NonPagedBytes")}
 	l.paged = counters{r.field("PagedAllocs"), r.field("PagedFrees"), r.field("PagedBytes")}
 	l.bigSize = r.use("_POOL_TRACKER_BIG_PAGES")
-	l.bigVA, l.bigKey = r.field("Va"), r.field("Key")
-	l.bigType, l.bigSpan = r.field("PoolType"), r.field("NumberOfBytes")
+	l.bigVA, l.bigKey, l.bigSpan = r.field("Va"), r.field("Key"), r.field("NumberOfBytes")
+	if l.bigFlags = r.has("PoolFlags") && !r.has("PoolType"); l.bigFlags {
+		l.bigType = r.field("PoolFlags")
+	} else {
+		l.bigType = r.field("PoolType")
+	}
 	if r.has("ProcessBilled") { // from 20348 on
 		l.bigBilled = r.field("ProcessBilled")
 	}

@@ -262,4 +262,7 @@ func (l *Layout) AcceptSizes(name string) []uint32 {
 	return slices.Compact(sizes)
 }
 
-var _ Store = (*Layout)(nil)
+var (
+	_ Store  = (*Layout)(nil)
+	_ Lister = (*Layout)(nil)
+)
