@@ -202,7 +202,7 @@ func (l *lexer) word() (token, error) {
 	t := token{kind: tokName, at: l.at}
 	if rest := l.text[l.at:]; rest[0] == '`' {
 		if n := strings.IndexByte(rest[1:], '`'); n >= 0 && strings.Contains(rest[:n+1], ":") {
-			return t, resolveError(l.text, l.at, "source lines are not known here: symbol files are read for names and types only")
+			return t, resolveError(l.text, l.at, "source lines name no address here; ln and x show the symbols there are")
 		}
 	}
 	end := l.at

@@ -190,7 +190,7 @@ func TestEval_errors(t *testing.T) {
 		"\"a":                                    "Syntax error at '\"a'\n    \"a\n    ^ missing closing quote",
 		"@@(1":                                   "Syntax error at '(1'\n    @@(1\n      ^ ')' is missing",
 		"@@x":                                    "Syntax error at '@@x'\n    @@x\n    ^ want @@( ), @@c++( ) or @@masm( )",
-		"`nt!a.c:23`":                            "Couldn't resolve error at '`nt!a.c:23`'\n    `nt!a.c:23`\n    ^ source lines are not known here",
+		"`nt!a.c:23`":                            "Couldn't resolve error at '`nt!a.c:23`'\n    `nt!a.c:23`\n    ^ source lines name no address here",
 		"$ppoi(0)":                               "Couldn't resolve error at '(0)'\n    $ppoi(0)\n         ^ no dump is open",
 		"$iment(0)":                              "Couldn't resolve error at '0)'",
 	} {
