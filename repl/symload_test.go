@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -113,6 +115,46 @@ Evaluate expression: -8246316232704 = fffff880'01401000
 	}
 	if before != 1 || asked.Load() != 1 {
 		t.Errorf("asked %d and %d times, want once", before, asked.Load())
+	}
+}
+
+// TestSymbolServer_processes: two processes fetch one file into one folder at
+// once; each has it, and it is there once.
+func TestSymbolServer_processes(t *testing.T) {
+	t.Parallel()
+	const processes = 2
+	var asking sync.WaitGroup // until both ask
+	asking.Add(processes)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "/sis.pdb") {
+			http.NotFound(w, r)
+			return
+		}
+		asking.Done()
+		asking.Wait()
+		_, _ = w.Write(sisPDB(t))
+	}))
+	defer s.Close()
+	store := filepath.Join(t.TempDir(), "store")
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	for range processes {
+		wg.Go(func() {
+			c := exec.CommandContext(t.Context(), self, "-q", "-y", "srv*"+store+"*"+s.URL, "-c", ".reload /f sis.sys;lm m sis;q")
+			c.Env = append(os.Environ(), asProgram+"=1")
+			out, err := c.CombinedOutput()
+			if err != nil || !strings.Contains(string(out), "sis        (pdb symbols)") {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+	wg.Wait()
+	files, err := filepath.Glob(filepath.Join(store, "*", "*", "*"))
+	if want := filepath.Join(store, "sis.pdb", sisGUID+"1", "sis.pdb"); err != nil || len(files) != 1 || files[0] != want {
+		t.Errorf("files %q, %v; want %s", files, err, want)
 	}
 }
 
