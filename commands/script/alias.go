@@ -35,7 +35,7 @@ func aliasCommand(name string, phrase bool, summary, example string) *cmd.Comman
 		Name: name, Case: true, Group: cmd.GroupScript, Summary: summary, Help: aliasHelp, Example: example,
 		Cut:     func(raw string) int { return endOfAlias(raw, phrase) },
 		SeeAlso: []string{"al", "ad", ".block"},
-		Args:    []cmd.Arg{{Name: "alias", Kind: cmd.KindRest, Doc: "[/switch] name text"}},
+		Args:    []cmd.Arg{{Name: "[/switch] name text", Kind: cmd.KindRest, Doc: "the alias, and what it stands for"}},
 		Run: func(ctx context.Context, s *cmd.Session, in cmd.Args, _ report.Sink) error {
 			return runAlias(ctx, s, in.Raw, phrase)
 		},
@@ -149,7 +149,7 @@ var deleteAlias = &cmd.Command{
 none.`,
 	Example: "as x 1\nad x\nad /q x\nad *\nal",
 	SeeAlso: []string{"as", "al"},
-	Args:    []cmd.Arg{{Name: "name", Kind: cmd.KindRest, Doc: "[/q] name, or *"}},
+	Args:    []cmd.Arg{{Name: "[/q] name", Kind: cmd.KindRest, Doc: "the alias, or * for all"}},
 	Run: func(_ context.Context, s *cmd.Session, in cmd.Args, _ report.Sink) error {
 		name := in.Raw
 		quiet := false

@@ -19,7 +19,7 @@ else the second. Several commands stand in single quotes; what follows the secon
 is left out. .if does the same with blocks.`,
 	Example: "j (@$ptrsize == 8) '.echo 64 bits; .echo at least' ; '.echo 32 bits'",
 	SeeAlso: []string{".if", "z"},
-	Args:    []cmd.Arg{{Name: "choice", Kind: cmd.KindRest, Doc: "expression 'commands' ; 'commands'"}},
+	Args:    []cmd.Arg{{Name: "expression 'commands' ; 'commands'", Kind: cmd.KindRest, Doc: "the condition, and what to run"}},
 	Run: func(ctx context.Context, s *cmd.Session, in cmd.Args, _ report.Sink) error {
 		if s.Eval == nil {
 			return errors.New("no evaluator")
@@ -59,7 +59,7 @@ var execWhile = &cmd.Command{
 before z on the line run again. .while and .do do the same with blocks.`,
 	Example: "r $t0 = @$t0 + 1; .printf \"%d \", @$t0; z (@$t0 < 3)",
 	SeeAlso: []string{".while", ".do", "j"},
-	Args:    []cmd.Arg{{Name: "condition", Kind: cmd.KindRest, Doc: "an expression"}},
+	Args:    []cmd.Arg{{Name: "(condition)", Kind: cmd.KindRest, Doc: "an expression"}},
 	Run: func(ctx context.Context, s *cmd.Session, in cmd.Args, _ report.Sink) error {
 		if s.Eval == nil {
 			return errors.New("no evaluator")

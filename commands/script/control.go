@@ -14,7 +14,7 @@ func token(name, usage, summary, help, example string, end func(raw string) int,
 	return &cmd.Command{
 		Name: name, Group: cmd.GroupScript, Block: true, Cut: end,
 		Summary: summary, Help: help, Example: example, SeeAlso: seeAlso(name),
-		Args: []cmd.Arg{{Name: "program", Kind: cmd.KindRest, Optional: true, Doc: usage}},
+		Args: []cmd.Arg{{Name: usage, Kind: cmd.KindRest, Doc: "as the usage shows it"}},
 		Run: func(ctx context.Context, s *cmd.Session, in cmd.Args, _ report.Sink) error {
 			return run(ctx, s, in.Raw)
 		},

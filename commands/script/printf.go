@@ -33,7 +33,7 @@ debuggers' markup language are left out; the switches for colours (/od to /ow)
 are accepted. As in C, expressions that no conversion takes are left alone.`,
 	Example: ".printf \"%d of %I64x at %p\\n\", 0n10, @$thread, nt\n.printf \"%y\\n\", @rip",
 	SeeAlso: []string{".echo", ".formats"},
-	Args:    []cmd.Arg{{Name: "format", Kind: cmd.KindRest, Optional: true, Doc: `[/D] "text" [, expression, ...]`}},
+	Args:    []cmd.Arg{{Name: `[/D] "text" [, expression ...]`, Kind: cmd.KindRest, Doc: "what to print, and its values"}},
 	Run:     runPrintf,
 }
 

@@ -138,11 +138,12 @@ func TestControl(t *testing.T) {
 		".if ($spat(\"{\", \"{\")) { .echo \"}\" }":                                   "}\n",
 		".if (1) { .if (0) { .echo a } .else { .if (1) { .echo b } } }":               "b\n",
 		".if (1) { .echo a":                                                           "Syntax error at '{ .echo a': this brace has no closing one: '}' is missing\n",
+		".if":                                                                         ".if: (condition) { commands } [.elsif (condition) { commands }] [.else { commands }] missing\nusage: .if (condition) { commands } [.elsif (condition) { commands }] [.else { commands }]\n",
 		".if (1) .echo a\n.echo b":                                                    "Syntax error at '.echo a': a block { } is expected after the condition\n",
 		".if (1)\n.echo b":                                                            "Syntax error at '': a block { } is expected after the condition\n",
 		".if (1":                                                                      "Syntax error at '(1': ')' is missing\n",
 		".if () { .echo a }":                                                          "Syntax error at '()'",
-		".if { .echo a }":                                                             "Syntax error: a condition is expected\n",
+		".if { .echo a }":                                                             ".if: (condition) { commands } [.elsif (condition) { commands }] [.else { commands }] missing\nusage: .if (condition) { commands } [.elsif (condition) { commands }] [.else { commands }]\n",
 		".if (1) { .echo a } .echo b":                                                 "a\nb\n",
 		".if (zork) { .echo a }; .echo b":                                             "Couldn't resolve error at 'zork)'",
 		".else { .echo a }":                                                           "Syntax error at '.else': it follows the block of .if\n",
@@ -258,9 +259,9 @@ func TestPrintf(t *testing.T) {
 		`.printf "%9999d", 1`:                     ".printf: width 9999: at most 1024\n",
 		`.printf "%ma", 0`:                        ".printf: %ma of 0x0: 0x0: page not in dump\n",
 		`.printf "%msu", 7000`:                    ".printf: %msu of 0x7000: 0x9999: page not in dump\n",
-		`.printf a`:                               ".printf: a format in quotes is expected\nusage: .printf [format]\n",
-		`.printf "a`:                              ".printf: the closing quote is missing\nusage: .printf [format]\n",
-		`.printf /q "a"`:                          ".printf: unknown switch /q\nusage: .printf [format]\n",
+		`.printf a`:                               ".printf: a format in quotes is expected\nusage: .printf [/D] \"text\" [, expression ...]\n",
+		`.printf "a`:                              ".printf: the closing quote is missing\nusage: .printf [/D] \"text\" [, expression ...]\n",
+		`.printf /q "a"`:                          ".printf: unknown switch /q\nusage: .printf [/D] \"text\" [, expression ...]\n",
 		`.printf "\x1b[2J"`:                       "x1b[2J",
 		`.printf "%c", 1b`:                        `\x1b`,
 	} {
@@ -319,8 +320,8 @@ func TestAliases(t *testing.T) {
 		{"automatic", []string{".echo ${$ntnsym} ${$CurrentDumpFile} ${$CurrentDumpPath}"}, "nt x.dmp /dumps\n"},
 		{"as in a loop", []string{".foreach /s (Token \"5\") {as y Token}", ".echo y", "ad y", ".foreach /s (Token \"5\") {;as y Token}", ".echo y"}, "Token\n5\n"},
 		{"a reserved name", []string{"as al 5"}, "al is the name of a command on aliases\n"},
-		{"no name", []string{"as"}, "as: alias missing\nusage: as alias\n"},
-		{"unknown switch", []string{"as /q x 1"}, "as: unknown switch /q\nusage: as alias\n"},
+		{"no name", []string{"as"}, "as: [/switch] name text missing\nusage: as [/switch] name text\n"},
+		{"unknown switch", []string{"as /q x 1"}, "as: unknown switch /q\nusage: as [/switch] name text\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := run(t, files, tt.lines...)
