@@ -98,8 +98,8 @@ func (s *Session) Pseudo(name string) (Typed, bool) {
 }
 
 // Assign carries out the assignments that kd's r command takes and that concern
-// no register of the processor: "$t0 = EXPR", "? $t0 = EXPR" (r?, which keeps
-// the type) and "$.u0 = TEXT". text is what follows the r. ok is false where it
+// no register of the processor: "$t0 = EXPR", or several after commas, "? $t0 =
+// EXPR" (r?, which keeps the type) and "$.u0 = TEXT". text is what follows the r. ok is false where it
 // is none of these: the command goes on by itself.
 func (s *Session) Assign(ctx context.Context, text string) (ok bool, err error) {
 	text = strings.TrimSpace(text)
@@ -132,11 +132,28 @@ func (s *Session) Assign(ctx context.Context, text string) (ok bool, err error) 
 		}
 		return true, s.SetTyped(name, v)
 	}
-	v, err := s.Eval.Eval(ctx, strings.TrimSpace(expr))
+	return true, s.assignList(ctx, name, strings.TrimSpace(expr))
+}
+
+// assignList sets a variable to the expression at the front of a text, and those
+// of the assignments that follow it after commas.
+func (s *Session) assignList(ctx context.Context, name, text string) error {
+	v, rest, err := s.Eval.EvalPrefix(ctx, text)
 	if err != nil {
-		return true, err
+		return err
 	}
-	return true, s.SetPseudo(name, v)
+	next, more := strings.CutPrefix(strings.TrimSpace(rest), ",")
+	if rest != "" && !more {
+		_, err = s.Eval.Eval(ctx, text) // says what is wrong with the rest
+		return err
+	}
+	if err := s.SetPseudo(name, v); err != nil || !more {
+		return err
+	}
+	if ok, err := s.Assign(ctx, next); ok || err != nil {
+		return err
+	}
+	return InWords("Syntax error at '%s': an assignment to a variable is expected after the comma", clip(next))
 }
 
 // setFixed sets one of the fixed-name aliases, $u0 to $u9.

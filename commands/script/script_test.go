@@ -176,6 +176,9 @@ func TestControl(t *testing.T) {
 		"r @$t0 = 2; .while ((@$t0 & 0xffffffff) != 0) { .echo a; r @$t0 = @$t0 - 1; }":             "a\na\n",
 		".if ($sicmp(\"AB\",\"ab\")=0) {.echo same} .else{.echo other}":                             "same\n",
 		".if ($spat(@\"c:\\dir\\\", \"*dir*\")) { .printf \"\\\"}; {\\\"\\n\" } .else { .echo no }": "\"}; {\"\n",
+		"r $t0 = 1, $t1 = 2 , @$t2=3; ? @$t0 + @$t1 + @$t2":                                         "Evaluate expression: 6 = 00000000`00000006\n",
+		"r $t0 = 1, 2":    "Syntax error at ' 2': an assignment to a variable is expected after the comma\n",
+		"r $t0 = 1 2":     "Syntax error at '2'\n    1 2\n      ^ an operator or the end is expected here\n",
 		"j (0) '.echo a'": "",
 		"r $t0 = @$t0 + 1; .printf \"%d\", @$t0; z(@$t0 < 3); .echo x": "123x\n",
 	} {
