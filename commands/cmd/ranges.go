@@ -29,10 +29,16 @@ const maxRange = 256 << 20
 func ParseRange(ctx context.Context, e Evaluator, text string, unit, def uint64) (r Range, rest string, err error) {
 	start, rest, err := e.EvalPrefix(ctx, text)
 	if err != nil {
+		// The length is no part of what could not be evaluated.
+		if i := lengthAt(text); i > 0 {
+			if _, _, short := e.EvalPrefix(ctx, text[:i]); short != nil {
+				err = short
+			}
+		}
 		return r, rest, err
 	}
 	r = Range{Start: mem.VA(start), Bytes: def}
-	after := strings.TrimLeft(rest, " \t")
+	after := strings.TrimLeft(rest, blanks)
 	switch {
 	case after == "" || strings.ContainsRune(";\"'{/-", rune(after[0])):
 		r.clamp()
@@ -89,4 +95,14 @@ func (r *Range) clamp() {
 	if left := -uint64(r.Start); left != 0 && r.Bytes > left {
 		r.Bytes = left
 	}
+}
+
+// lengthAt finds the L of a length behind an address; -1 where there is none.
+func lengthAt(text string) int {
+	for i := 1; i+1 < len(text); i++ {
+		if text[i]|0x20 == 'l' && strings.IndexByte(blanks, text[i-1]) >= 0 && strings.IndexByte("0123456789?-@(", text[i+1]) >= 0 {
+			return i
+		}
+	}
+	return -1
 }

@@ -378,6 +378,18 @@ func TestSession_functions(t *testing.T) {
 	}
 }
 
+// TestRange_unknown: a public transcript shows kd's words for an unknown symbol
+// with a length behind it.
+func TestRange_unknown(t *testing.T) {
+	t.Parallel()
+	s, _, _, _ := machine(t)
+	_, _, err := cmd.ParseRange(t.Context(), s.Eval, "KiGlobalTimerResolutionRequests L1", 4, 4)
+	want := "Couldn't resolve error at 'KiGlobalTimerResolutionRequests '\n"
+	if err == nil || !strings.HasPrefix(err.Error(), want) {
+		t.Errorf("error %v, want %s", err, want)
+	}
+}
+
 func FuzzCPP(f *testing.F) {
 	for _, expr := range []string{
 		"@$thread->Tcb.State", "sizeof(_EPROCESS)+1", "(char)65", "#FIELD_OFFSET(_EPROCESS, Pcb)", "1?2:3", "*(int*)@$proc", "0x1`2L", "1.5e3", "'a'", "@@(1)+@@c++(2)",
