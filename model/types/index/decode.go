@@ -75,14 +75,10 @@ func (t *Table) checkSymbols() error {
 		}
 	}
 	last := int64(-1)
-	for rec := t.raw[secAddrs]; len(rec) > 0; rec = rec[4:] {
-		n := le.Uint32(rec)
-		if n >= nsyms {
-			return fmt.Errorf("address of symbol %d of %d", n, nsyms)
-		}
-		rva := int64(le.Uint32(t.raw[secSyms][n*symbolSize:]))
-		if rva <= last {
-			return fmt.Errorf("address %#x after %#x", rva, last)
+	for rec := t.raw[secAddrs]; len(rec) > 0; rec = rec[addrSize:] {
+		rva, n := int64(le.Uint32(rec)), le.Uint32(rec[4:])
+		if n >= nsyms || rva <= last {
+			return fmt.Errorf("address %#x after %#x, of symbol %d of %d", rva, last, n, nsyms)
 		}
 		last = rva
 	}

@@ -344,7 +344,7 @@ func (e *encoder) putAddrs(syms types.Symbols, all []types.Symbol, place map[str
 		// Of several symbols with that name it is the one at this address.
 		for i, known := place[best.Name]; known && int(i) < len(all) && all[i].Name == best.Name; i++ {
 			if all[i].RVA == rva {
-				e.parts[secAddrs] = le.AppendUint32(e.parts[secAddrs], i)
+				e.parts[secAddrs] = le.AppendUint32(le.AppendUint32(e.parts[secAddrs], rva), i)
 				break
 			}
 		}

@@ -22,7 +22,7 @@ import (
 // a record is reached without reading those before it.
 const (
 	magic      = "gokdIDX\x1a"
-	version    = 2 // of the form; any change of it or of what is kept counts it up
+	version    = 3 // of the form; any change of it or of what is kept counts it up
 	headerSize = 8 + 4 + 4 + sections*sectionSize
 
 	sectionSize = 12
@@ -35,7 +35,7 @@ const (
 	secNames   // names of symbols, sorted, one after the other
 	secNameEnd // u32 per symbol: where its name ends in secNames
 	secSyms    // symbolSize per symbol, in the order of names
-	secAddrs   // u32 per address: the symbol that names it best, sorted by address
+	secAddrs   // addrSize per address with a name, sorted
 	secAliases // aliasSize per second name of a symbol, sorted by it
 	secText    // names in types, one after the other
 	secTextEnd // u32 per name: where it ends in secText
@@ -49,6 +49,7 @@ const (
 // Sizes of records in bytes, with their members.
 const (
 	symbolSize = 16 // u32 RVA, u32 size, u32 type+1, u8 kind, u8 private, u16 0
+	addrSize   = 8  // u32 RVA, u32 symbol that names it best
 	aliasSize  = 8  // u32 name in secText, u32 symbol
 	typeSize   = 24 // u32 name, u8 kind, u8 flags, u16 0, u32 size, u32 elem+1, u32 elements, u32 fields or constants
 	fieldSize  = 16 // u32 name, u32 type, u32 offset, u8 bit, u8 bits, u16 0
@@ -63,7 +64,7 @@ const (
 
 // recordSize is what a section's length must be a multiple of.
 var recordSize = [sections]uint32{
-	secMeta: 1, secNames: 1, secNameEnd: 4, secSyms: symbolSize, secAddrs: 4, secAliases: aliasSize,
+	secMeta: 1, secNames: 1, secNameEnd: 4, secSyms: symbolSize, secAddrs: addrSize, secAliases: aliasSize,
 	secText: 1, secTextEnd: 4, secTypes: typeSize, secFields: fieldSize, secConsts: constSize, secLookup: lookupSize,
 }
 

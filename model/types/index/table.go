@@ -190,11 +190,12 @@ func (t *Table) TypeOf(name string) (*types.Type, bool) {
 // Nearest implements types.Symbols.
 func (t *Table) Nearest(rva uint32) (types.Symbol, uint32, bool) {
 	n := t.count(secAddrs)
-	i := sort.Search(n, func(i int) bool { return t.u32(secSyms, int(t.u32(secAddrs, i, 0)), 0) > rva })
+	i := sort.Search(n, func(i int) bool { return t.u32(secAddrs, i, 0) > rva })
 	if i == 0 {
 		return types.Symbol{}, 0, false
 	}
-	s := t.symbol(int(t.u32(secAddrs, i-1, 0)))
+	s := t.symbol(int(t.u32(secAddrs, i-1, 4)))
+	s.RVA = t.u32(secAddrs, i-1, 0)
 	return s, rva - s.RVA, true
 }
 
