@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -53,7 +54,7 @@ func TestMemory_damaged(t *testing.T) {
 			t.Parallel()
 			var truth record
 			shared.JSON(t, shared.Path(t, "dumps/damaged", name+".truth.json.xz"), &truth)
-			script := writeScript(t, hostileBatch(truth))
+			script := writeScript(t, slices.Concat(hostileBatch(truth), stateBatch, scriptBatch))
 			dump := shared.Dump(t, packed)
 			for _, flag := range []string{"-q", "-json"} {
 				withinLimit(t, program("-z", dump, "-keepgoing", "-cf", script, flag))

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -351,7 +352,7 @@ func FuzzMutatedDump(f *testing.F) {
 		}
 		f.Add(b)
 	}
-	script := writeScript(f, mutantBatch)
+	script := writeScript(f, slices.Concat(mutantBatch, stateBatch, scriptBatch))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		t.Parallel() // without effect while fuzzing
 		m := <-idle
