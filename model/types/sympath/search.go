@@ -91,11 +91,8 @@ func (s *search) done(f *Found) {
 		return
 	}
 	kind := "public symbols"
-	for sym := range f.Symbols.All() {
-		if sym.Private {
-			kind = "private symbols & lines"
-			break
-		}
+	if strings.HasPrefix(f.Symbols.Describe(), "private") { // lm says the same
+		kind = "private symbols & lines"
 	}
 	s.event("DBGHELP: %s - %s\n        %s", strings.TrimSuffix(s.w.id.Name, filepath.Ext(s.w.id.Name)), kind, f.Path)
 }
