@@ -153,6 +153,18 @@ func (m *Module) Types(ctx context.Context) (types.Store, error) {
 	return nil, err
 }
 
+// LoadedTypes gives the layouts that Types found, without looking; nil where it
+// was not asked yet or found nothing.
+func (m *Module) LoadedTypes() types.Store {
+	if m.Base == m.k.Base && m.k.Types != nil {
+		return m.k.Types
+	}
+	if !m.asked.Load() {
+		return nil
+	}
+	return m.store
+}
+
 // SymbolOrigin tells where the module's symbols came from, without looking for
 // them; false where none were loaded from a table.
 func (m *Module) SymbolOrigin() (types.Origin, bool) {

@@ -11,21 +11,18 @@ import (
 
 // wordSeparators end the word that is completed. "!", "." and "$" belong to
 // words, and so do "-" and "/", which begin switches and stand in paths.
-const wordSeparators = " ()+*,;=[]"
+const wordSeparators = " ()+*,;=[]{}\""
 
 // maxSuggestions limits what is offered at once; the line editor formats every
 // one of them on every key.
 const maxSuggestions = 50
 
 // complete gives suggestions for the text before the cursor: each replaces the
-// word that ends there. It loads nothing: symbols are offered where they are
-// loaded already.
+// word that ends there. It loads nothing: symbols and types are offered where
+// they are loaded already.
 func complete(s *cmd.Session, before string) []suggestion {
-	if i := strings.LastIndexByte(before, ';'); i >= 0 {
-		before = before[i+1:]
-	}
-	before = strings.TrimLeft(before, " \t{")
-	word := before[strings.LastIndexAny(before, wordSeparators)+1:]
+	before = strings.TrimLeft(before[commandStart(before):], " \t\"")
+	word := lastWord(before)
 	if word == "" {
 		return nil
 	}
@@ -40,19 +37,58 @@ func complete(s *cmd.Session, before string) []suggestion {
 		return nil
 	}
 	arg, isSwitch := argumentAt(c, rest)
-	if isSwitch {
+	switch {
+	case isSwitch:
 		return completeSwitch(c, word)
+	case arg.Complete == cmd.CompleteCommand && arg.Kind == cmd.KindRest:
+		return complete(s, rest) // shorter than before
+	case arg.Complete == cmd.CompleteField:
+		return completeField(s, rest, word)
 	}
 	return completeArgument(s, arg, word)
 }
 
-// completeGlued completes a file's name right behind $$>< and its kin.
+// lastWord gives the word at the end of a text.
+func lastWord(text string) string { return text[strings.LastIndexAny(text, wordSeparators)+1:] }
+
+// commandStart finds where the last command of a line begins: behind a
+// semicolon, or a brace that is none of an alias, ${name}.
+func commandStart(line string) int {
+	start, alias := 0, false
+	for i := range len(line) {
+		switch line[i] {
+		case ';':
+			start = i + 1
+		case '{':
+			if alias = i > 0 && line[i-1] == '$'; !alias {
+				start = i + 1
+			}
+		case '}':
+			if !alias {
+				start = i + 1
+			}
+			alias = false
+		}
+	}
+	return start
+}
+
+// completeGlued completes what follows a command without a blank: a file right
+// behind $$>< and its kin, the expression of ?nt!Ke and dd@rs.
 func completeGlued(s *cmd.Session, word string) []suggestion {
 	c, rest, ok := s.Commands.Find(word)
-	if !ok || !c.Prefix || rest == "" || len(c.Args) == 0 || c.Args[0].Complete != cmd.CompleteFile {
+	if !ok || rest == "" || len(c.Args) == 0 {
 		return nil
 	}
-	out := completeFile(rest)
+	var out []suggestion
+	if c.Args[0].Complete == cmd.CompleteFile {
+		if !c.Prefix {
+			return nil
+		}
+		out = completeFile(rest)
+	} else {
+		out = completeValue(s, rest, false)
+	}
 	for i := range out {
 		out[i].text = word[:len(word)-len(rest)] + out[i].text
 	}
@@ -84,7 +120,7 @@ func argumentAt(c *cmd.Command, rest string) (arg cmd.Arg, isSwitch bool) {
 	n := 0
 	for i, w := range words {
 		last := i == len(words)-1
-		if w[0] == '-' || w[0] == '/' && hasSwitch(c, w) {
+		if (w[0] == '-' || w[0] == '/') && hasSwitch(c, w) {
 			if last {
 				return arg, true
 			}
@@ -111,7 +147,7 @@ func argumentAt(c *cmd.Command, rest string) (arg cmd.Arg, isSwitch bool) {
 	return arg, false
 }
 
-// hasSwitch tells a switch, maybe unfinished, from a path.
+// hasSwitch tells a switch, maybe unfinished, from a path or an expression.
 func hasSwitch(c *cmd.Command, word string) bool {
 	return slices.ContainsFunc(c.Args, func(a cmd.Arg) bool {
 		return len(a.Switch) >= len(word) && strings.EqualFold(a.Switch[:len(word)], word)
@@ -145,50 +181,20 @@ func completeArgument(s *cmd.Session, arg cmd.Arg, word string) []suggestion {
 		return completeCommand(s, word)
 	case arg.Complete == cmd.CompleteModule:
 		return completeModule(s, word, "")
+	case arg.Complete == cmd.CompleteRegister && !strings.ContainsAny(word, "@!"):
+		return completeRegister("", word)
+	case arg.Complete == cmd.CompleteType:
+		if out := completeType(s, word); len(out) > 0 {
+			return out
+		}
+		return completeValue(s, word, true)
 	case arg.Complete == cmd.CompleteSymbol || arg.Kind == cmd.KindAddr:
-		return completeSymbol(s, word)
+		return completeValue(s, word, true)
+	case arg.Kind == cmd.KindRest || arg.Kind == cmd.KindFlags:
+		// Text as well as expressions: what can't be mistaken is offered.
+		return completeValue(s, word, false)
 	}
 	return nil
-}
-
-// completeSymbol completes "mod" to "module!" and "module!pre" to its symbols.
-func completeSymbol(s *cmd.Session, word string) []suggestion {
-	if s.Kernel == nil {
-		return nil
-	}
-	module, prefix, ok := strings.Cut(word, "!")
-	if !ok {
-		return completeModule(s, word, "!")
-	}
-	m, ok := s.Kernel.Modules.ByName(module)
-	if !ok {
-		return nil
-	}
-	loaded, _ := m.LoadedSymbols()
-	if loaded == nil {
-		return nil
-	}
-	var out []suggestion
-	for _, name := range loaded.Prefix(prefix, maxSuggestions) {
-		out = append(out, suggestion{text: module + "!" + name})
-	}
-	return out
-}
-
-func completeModule(s *cmd.Session, word, mark string) []suggestion {
-	if s.Kernel == nil {
-		return nil
-	}
-	var out []suggestion
-	for _, m := range s.Kernel.Modules.All {
-		if len(m.Name) >= len(word) && strings.EqualFold(m.Name[:len(word)], word) {
-			out = append(out, suggestion{m.Name + mark, m.Image})
-		}
-	}
-	slices.SortFunc(out, func(a, b suggestion) int {
-		return strings.Compare(strings.ToLower(a.text), strings.ToLower(b.text))
-	})
-	return limit(out)
 }
 
 // completeFile completes the last part of a path.

@@ -34,6 +34,9 @@ const (
 	CompleteCommand
 	CompleteModule
 	CompleteSymbol
+	CompleteType     // types, and symbols
+	CompleteField    // a type, then its fields and an address
+	CompleteRegister // registers and pseudo-registers, without "@"
 )
 
 // Arg declares one argument.

@@ -36,7 +36,7 @@ its type). Classes have no bases here, and templates are not known.`,
 	Example: "?? sizeof(nt!_EPROCESS)\n?? @$thread->Tcb.State\n?? 1 + 2.5",
 	SeeAlso: []string{"?", ".expr"},
 	Args: []cmd.Arg{{
-		Name: "expression", Kind: cmd.KindRest, Complete: cmd.CompleteSymbol, Doc: "what to evaluate",
+		Name: "expression", Kind: cmd.KindRest, Complete: cmd.CompleteType, Doc: "what to evaluate",
 	}},
 	Run: runTyped,
 }

@@ -16,7 +16,7 @@ var registers = &cmd.Command{
 	Name: "r", Prefix: true, Group: cmd.GroupThread,
 	Summary: "show registers, or set a pseudo-register",
 	Args: []cmd.Arg{{
-		Name: "registers", Kind: cmd.KindRest, Optional: true,
+		Name: "registers", Kind: cmd.KindRest, Optional: true, Complete: cmd.CompleteRegister,
 		Doc: "names with commas between, each maybe with :TYPE; $t0 = EXPRESSION; behind the r: F, X, or M and a mask",
 	}},
 	Needs: cmd.NeedTarget,

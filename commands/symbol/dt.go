@@ -49,7 +49,7 @@ var dt = &cmd.Command{
 	Example: "dt nt!_ERESOURCE\ndt nt!_KTHREAD @$thread State WaitReason",
 	SeeAlso: []string{"x", "ln", "!list"},
 	Args: []cmd.Arg{{
-		Name: "[-options] [module!]type [fields] [address] [-l field]", Kind: cmd.KindRest, Complete: cmd.CompleteSymbol,
+		Name: "[-options] [module!]type [fields] [address] [-l field]", Kind: cmd.KindRest, Complete: cmd.CompleteField,
 		Doc: "a type or variable, then in any order what to show of it and where",
 	}},
 	Needs: cmd.NeedTarget,

@@ -31,7 +31,7 @@ ends with a line that says so.`,
 		`!list "-t nt!_LIST_ENTRY.Flink -m 2 -x \"? @$extret; .echo next\" nt!PsActiveProcessHead"`,
 	SeeAlso: []string{"dt"},
 	Args: []cmd.Arg{{
-		Name: `-t TYPE.FIELD [-x "COMMANDS"] [-a "ARGUMENTS"] [-e] [-m MAX] ADDRESS`, Kind: cmd.KindRest,
+		Name: `-t TYPE.FIELD [-x "COMMANDS"] [-a "ARGUMENTS"] [-e] [-m MAX] ADDRESS`, Kind: cmd.KindRest, Complete: cmd.CompleteType,
 		Doc: "the list and what to run for its members",
 	}},
 	Needs: cmd.NeedTarget,

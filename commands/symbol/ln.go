@@ -7,6 +7,7 @@ import (
 
 	"gokd/commands/cmd"
 	"gokd/commands/report"
+	"gokd/commands/show"
 	"gokd/model"
 	"gokd/model/mem"
 	"gokd/model/types"
@@ -20,12 +21,13 @@ one above. Where names lie exactly at the address, all of them are listed.
 
 An export table names few of an image's functions: where it is all there is, the
 address is likely inside a function between the two that has no name here, and a
-line says so.`,
+line says so. With .lines on, the source file, the line, and the distance from the
+line's first instruction stand on a line of their own.`,
 	Example: "ln nt!KeBugCheckEx+10\nln sis!SipDereferenceCSFile",
-	SeeAlso: []string{"x", "lm"},
+	SeeAlso: []string{"x", "lm", ".lines"},
 	Args: []cmd.Arg{
 		{Name: "links", Switch: "/D", Kind: cmd.KindSwitch, Optional: true, Doc: "links, which a terminal has not; taken for kd's sake"},
-		{Name: "address", Kind: cmd.KindRest, Doc: "an address"},
+		{Name: "address", Kind: cmd.KindRest, Complete: cmd.CompleteSymbol, Doc: "an address"},
 	},
 	Needs: cmd.NeedTarget,
 	Run:   runLn,
@@ -42,6 +44,7 @@ type neighbour struct {
 // nearest is the record of ln.
 type nearest struct {
 	Address report.Addr     `json:"address"`
+	Source  *show.Source    `json:"source,omitempty"` // with .lines on
 	Before  *neighbour      `json:"before"`
 	After   *neighbour      `json:"after"`
 	Exact   []*symbolRecord `json:"exact"`
@@ -58,6 +61,13 @@ func (r *nearest) WriteText(p *report.Printer) {
 	}
 	if p.Era == report.Era26100 {
 		p.Printf("Browse module\nSet bu breakpoint\n\n")
+	}
+	if r.Source != nil {
+		p.Printf("%s(%d)", r.Source.File, r.Source.Line)
+		if r.Source.Delta > 0 {
+			p.Printf("+%#x", r.Source.Delta)
+		}
+		p.Printf("\n")
 	}
 	if r.Before != nil {
 		p.Printf("(%s)   %s", r.Before.Address.Tick(), r.Before.Module)
@@ -105,6 +115,9 @@ func runLn(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) er
 	if err != nil || symbols == nil {
 		r.Missing.Set("before", err)
 		return emitAll(out, r, report.Notef("%s+%#x: no symbols: %v", m.Name, uint64(at-m.Base), err))
+	}
+	if source := show.Sources(ctx, s); source != nil {
+		r.Source = source(at)
 	}
 	r.find(newDescriber(ctx, s, m, symbols), symbols, uint32(at-m.Base))
 	if err := out.Emit(r); err != nil {
