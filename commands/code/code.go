@@ -14,6 +14,7 @@ import (
 	"fmt"
 
 	"gokd/commands/cmd"
+	"gokd/commands/show"
 	"gokd/model"
 	"gokd/model/disasm"
 	"gokd/model/mem"
@@ -52,6 +53,7 @@ type reader struct {
 	arm      bool
 	bytes    bool // code bytes are shown
 	options  disasm.Options
+	source   func(mem.VA) *show.Source // nil: source lines are off
 }
 
 // errMachine says which machines' code can be shown.
@@ -69,18 +71,10 @@ func newReader(ctx context.Context, s *cmd.Session) (*reader, error) {
 		return nil, fmt.Errorf("machine type %#x: %w", k.Source.Machine, errMachine)
 	}
 	r.read = func(p []byte, at uint64) (int, error) { return s.ReadVirtual(p, mem.VA(at)) }
-	r.options.Symbol = func(at uint64) string {
-		if at-sharedUserData < mem.PageSize {
-			return fmt.Sprintf("SharedUserData+%#x", at-sharedUserData)
-		}
-		return k.NameOf(ctx, mem.VA(at)).String()
-	}
+	r.options.Symbol = show.CodeName(ctx, k)
+	r.source = show.Sources(ctx, s)
 	return r, nil
 }
-
-// sharedUserData is where every process has KUSER_SHARED_DATA; the debuggers
-// name it though it belongs to no module.
-const sharedUserData = 0x7ffe0000
 
 // newPhysicalReader gives a reader of physical memory, where nothing has a name.
 func newPhysicalReader(ctx context.Context, s *cmd.Session) (*reader, error) {
@@ -92,7 +86,7 @@ func newPhysicalReader(ctx context.Context, s *cmd.Session) (*reader, error) {
 	if p == nil {
 		return nil, errors.New("this dump holds blocks of virtual memory, no physical memory")
 	}
-	r.physical, r.options.Symbol = true, nil
+	r.physical, r.options.Symbol, r.source = true, nil, nil
 	r.read = func(b []byte, at uint64) (int, error) { return p.ReadPhysical(b, mem.PA(at)) }
 	return r, nil
 }

@@ -5,7 +5,9 @@ import (
 	"strings"
 
 	"gokd/commands/report"
+	"gokd/commands/show"
 	"gokd/model/disasm"
+	"gokd/model/mem"
 )
 
 // instruction is the record of one instruction.
@@ -20,11 +22,13 @@ type instruction struct {
 	Target       *report.Addr   `json:"target"`
 	TargetSymbol *string        `json:"target_symbol"`
 	Memory       *report.Addr   `json:"memory,omitempty"` // of an operand with a fixed address
+	Source       *show.Source   `json:"source,omitempty"` // with .lines on
 	Missing      report.Missing `json:"missing,omitempty"`
 
 	line   string // as u writes it
 	label  string // a line before it; empty: none
 	branch bool   // "Branch" stands behind it
+	number bool   // the line of the source stands before the address, as in uf
 }
 
 // Type names the record.
@@ -33,7 +37,10 @@ func (*instruction) Type() string { return "instruction" }
 // WriteText writes the line of the label and that of the instruction.
 func (i *instruction) WriteText(p *report.Printer) {
 	if i.label != "" {
-		p.Styled(report.Symbol, "%s:\n", i.label)
+		p.Styled(report.Symbol, "%s%s:\n", i.label, i.Source.String())
+	}
+	if i.number && i.Source != nil {
+		p.Printf("%5d ", i.Source.Line)
 	}
 	p.Printf("%s %s", i.Address.Tick(), i.line)
 	if i.branch && p.Era != report.Era62 {
@@ -48,6 +55,9 @@ func (r *reader) recordOf(at uint64, inst *disasm.Inst, err error) *instruction 
 	out := &instruction{Address: report.Addr(at)}
 	if n := r.name(at).String(); n != "" {
 		out.Symbol = &n
+	}
+	if r.source != nil {
+		out.Source = r.source(mem.VA(at))
 	}
 	if err != nil {
 		out.Missing.Set("bytes", err)

@@ -157,7 +157,7 @@ func (r *reader) emitBlocks(f *function, order []uint64, out report.Sink) error 
 				return err
 			}
 		}
-		rec.label = r.label(at, begins)
+		rec.label, rec.number = r.label(at, begins), true
 		rec.branch = inst.HasTarget && (inst.Flow == disasm.FlowJump || inst.Flow == disasm.FlowCondJump)
 		if err := out.Emit(rec); err != nil {
 			return err

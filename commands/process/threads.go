@@ -95,7 +95,7 @@ func (t *threads) broken(err error) {
 func (t *threads) one(ctx context.Context, at mem.VA) error {
 	t.seen[at] = true
 	brief := t.flags&threadFlags == show.FlagStack
-	r, err := show.ThreadAt(ctx, t.s.Kernel, at, show.Options{Flags: t.flags, Indent: 8, Brief: brief})
+	r, err := show.ThreadAt(ctx, t.s.Kernel, at, show.Options{Flags: t.flags, Indent: 8, Brief: brief, Source: show.Sources(ctx, t.s)})
 	if err != nil {
 		if t.gap.Unread++; t.gap.Unread == 1 {
 			// What can't be read is not in the dump rather than no thread.

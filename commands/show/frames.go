@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"gokd/commands/report"
+	"gokd/model/mem"
 	"gokd/model/unwind"
 )
 
@@ -17,6 +18,7 @@ type Frame struct {
 	Offset        uint64       `json:"offset"`
 	TrapFrame     *report.Addr `json:"trap_frame"`
 	How           string       `json:"how"`
+	Source        *Source      `json:"source,omitempty"` // with .lines on
 
 	site string
 	args *[4]uint64
@@ -33,8 +35,9 @@ func (f *Frame) Args() *[4]uint64 { return f.args }
 // addresses, and may be wrong.
 func (f *Frame) Scanned() bool { return f.scan }
 
-// Frames makes records of frames.
-func Frames(stack *unwind.Stack) []Frame {
+// Frames makes records of frames. source finds their source lines; nil where
+// none are to be shown.
+func Frames(stack *unwind.Stack, source func(mem.VA) *Source) []Frame {
 	list := []Frame{}
 	for i := range stack.Frames {
 		f := &stack.Frames[i]
@@ -55,6 +58,9 @@ func Frames(stack *unwind.Stack) []Frame {
 			n.site = fmt.Sprintf("%#x", uint64(f.RIP))
 		default:
 			n.site = "0x" + report.Addr(f.RIP).Tick()
+		}
+		if source != nil {
+			n.Source = source(f.RIP)
 		}
 		if f.TrapFrame != 0 {
 			t := report.Addr(f.TrapFrame)
@@ -77,6 +83,7 @@ type Columns struct {
 	Return   bool // RetAddr
 	Args     bool // the four home slots
 	Trap     bool // the trap frame behind the site
+	NoSource bool // source lines are left out: kL
 	How      bool // a column of our own: how the frame was found
 }
 
@@ -135,6 +142,9 @@ func (c Columns) WriteRow(p *report.Printer, in string, n int, f, below *Frame) 
 	p.Styled(report.Symbol, "%s", f.site)
 	if c.Trap && f.TrapFrame != nil {
 		p.Printf(" (TrapFrame @ %s)", f.TrapFrame.Tick())
+	}
+	if !c.NoSource {
+		p.Printf("%s", f.Source.String())
 	}
 	if c.How {
 		p.Own(" <%s>", f.How)

@@ -112,6 +112,8 @@ type Options struct {
 	Indent          int    // columns before the header
 	InterpretedFrom mem.VA // the stack value the thread was found by; 0 for none
 	Brief           bool   // a line that only says that a thread waits, not for what
+
+	Source func(mem.VA) *Source // finds source lines, [Sources]; nil: none
 }
 
 // known gives a pointer to v, or nil where the field has a gap.
@@ -156,7 +158,7 @@ func NewThread(k *model.Kernel, t *thread.Thread, name func(mem.VA) string, stac
 	}
 	r.setState(t)
 	r.setLists(t)
-	r.setStack(stack, stackErr)
+	r.setStack(stack, stackErr, o.Source)
 	r.Origin = LayoutNote(k)
 	for f, err := range t.Gaps {
 		r.Missing.Set(f, err)
@@ -220,7 +222,7 @@ func (r *Thread) setLists(t *thread.Thread) {
 	}
 }
 
-func (r *Thread) setStack(stack *unwind.Stack, err error) {
+func (r *Thread) setStack(stack *unwind.Stack, err error, source func(mem.VA) *Source) {
 	r.stack = stack != nil || err != nil
 	if errors.Is(err, unwind.ErrNotResident) {
 		r.notRes = true
@@ -230,7 +232,7 @@ func (r *Thread) setStack(stack *unwind.Stack, err error) {
 		r.Missing.Set("frames", err)
 	}
 	if stack != nil {
-		r.Frames = Frames(stack)
+		r.Frames = Frames(stack, source)
 		r.StackNote = stack.Note
 		if stack.Err != nil {
 			r.StackError = stack.Err.Error()

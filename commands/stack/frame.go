@@ -8,6 +8,7 @@ import (
 	"gokd/commands/cmd"
 	"gokd/commands/report"
 	"gokd/commands/show"
+	"gokd/model/mem"
 	"gokd/model/unwind"
 )
 
@@ -95,7 +96,7 @@ func runFrame(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink)
 		return &kdError{fmt.Sprintf("Cannot find frame %#x, previous scope unchanged", n), st.Err}
 	}
 	s.Scope.Frame = n
-	if err := emitFrame(out, st, n); err != nil {
+	if err := emitFrame(out, st, n, show.Sources(ctx, s)); err != nil {
 		return err
 	}
 	if !o.registers {
@@ -109,8 +110,8 @@ func runFrame(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink)
 }
 
 // emitFrame writes the line of frame n.
-func emitFrame(out report.Sink, st *unwind.Stack, n int) error {
-	r := &frameRecord{Frame: show.Frames(st)[n], options: &traceOptions{numbers: true}}
+func emitFrame(out report.Sink, st *unwind.Stack, n int, source func(mem.VA) *show.Source) error {
+	r := &frameRecord{Frame: show.Frames(st, source)[n], options: &traceOptions{numbers: true}}
 	r.number(n)
 	r.Instruction = report.Addr(st.Frames[n].RIP)
 	r.below = &r.Frame // no warning about it: this is one frame, not a stack

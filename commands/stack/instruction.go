@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"fmt"
-	"strings"
+	"slices"
 
 	"gokd/commands/cmd"
 	"gokd/commands/report"
+	"gokd/commands/show"
+	"gokd/model"
+	"gokd/model/disasm"
 	"gokd/model/mem"
 )
 
@@ -53,47 +55,30 @@ func (i *instruction) write(p *report.Printer) {
 	}
 }
 
-// instructionAt lets u spell the instruction at an address. Without u there is
-// no text. u runs in a session of its own, so that it goes on where the user's
-// last one ended, and shows bytes whatever .asm says.
+// instructionAt reads and decodes the instruction at an address. It is spelled
+// as u spells it; its bytes are shown whatever .asm says.
 func instructionAt(ctx context.Context, s *cmd.Session, at mem.VA) instruction {
 	i := instruction{at: at}
-	var b [1]byte
-	if _, err := s.ReadVirtual(b[:], at); err != nil {
+	decode := disasm.One
+	switch s.Kernel.Source.Machine {
+	case model.MachineX64:
+	case model.MachineARM64:
+		decode = disasm.OneARM64
+	default:
+		return i
+	}
+	var b [disasm.MaxLen]byte
+	n, err := s.ReadVirtual(b[:], at)
+	if n == 0 {
 		i.missing = true
 		return i
 	}
-	if s.Commands == nil || s.Out == nil {
+	inst, short := decode(b[:n], uint64(at), disasm.Options{Symbol: show.CodeName(ctx, s.Kernel)})
+	if short != nil && err != nil { // the rest of it can't be read
+		i.missing = true
 		return i
 	}
-	if _, _, ok := s.Commands.Find("u"); !ok {
-		return i
-	}
-	own := &cmd.Session{
-		Kernel: s.Kernel, Commands: s.Commands, Eval: s.Eval, Symbols: s.Symbols, Images: s.Images,
-		CPU: s.CPU, Scope: s.Scope, Out: s.Out,
-	}
-	text, err := own.Capture(ctx, fmt.Sprintf("u 0x%x L1", uint64(at)))
-	if err == nil {
-		i.read(text)
-	}
+	i.line = report.Addr(at).Tick() + " " + inst.Line(true)
+	i.bytes, i.text = slices.Clone(inst.Bytes), inst.Text
 	return i
-}
-
-// read takes the instruction out of the answer of u: the last line that begins
-// with the address; then bytes, then text.
-func (i *instruction) read(answer string) {
-	for line := range strings.SplitSeq(answer, "\n") {
-		rest, ok := strings.CutPrefix(line, report.Addr(i.at).Tick()+" ")
-		if !ok {
-			continue
-		}
-		code, text, _ := strings.Cut(strings.TrimLeft(rest, " "), " ")
-		b, err := hex.DecodeString(code)
-		if err != nil || len(b) == 0 {
-			continue
-		}
-		i.line, i.bytes, i.text = strings.TrimRight(line, " "), b, strings.TrimSpace(text)
-		return
-	}
 }

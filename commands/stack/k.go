@@ -9,6 +9,7 @@ import (
 	"gokd/commands/cmd"
 	"gokd/commands/report"
 	"gokd/commands/show"
+	"gokd/model/mem"
 	"gokd/model/unwind"
 )
 
@@ -24,9 +25,10 @@ var stackTrace = &cmd.Command{
 .thread, stood; after .cxr or .trap from the registers that these set. The letters
 may stand in any order: b or v shows the four words where the callee may have kept
 its arguments, v also trap frames; c shows nothing but the places; f the bytes
-from frame to frame; n numbers (all but -compat 6.2 do that anyway). p, P, L and M
-are taken and change nothing: the symbols at hand know no parameters and no source
-lines. A number is hexadecimal. -how tells behind each frame how it was found.
+from frame to frame; n numbers (all but -compat 6.2 do that anyway); L leaves out
+the source lines that .lines -e switches on. p, P and M are taken and change
+nothing: what the parameters held is not looked for. A number is hexadecimal. -how
+tells behind each frame how it was found.
 
 Frames come from the images' own unwind data. Where the dump lacks it the stack is
 scanned for return addresses below a WARNING line: of these some may be left over
@@ -67,15 +69,15 @@ func runTrace(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink)
 			return err
 		}
 	}
-	return emitStack(out, st, &o)
+	return emitStack(out, st, &o, show.Sources(ctx, s))
 }
 
 // emitStack writes the heading, the frames, and what there is to say of them.
-func emitStack(out report.Sink, st *unwind.Stack, o *traceOptions) error {
+func emitStack(out report.Sink, st *unwind.Stack, o *traceOptions, source func(mem.VA) *show.Source) error {
 	if err := out.Emit(heading{o}); err != nil {
 		return err
 	}
-	frames := show.Frames(st)
+	frames := show.Frames(st, source)
 	for i := range frames {
 		r := &frameRecord{Frame: frames[i], options: o}
 		r.number(i)

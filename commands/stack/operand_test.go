@@ -8,7 +8,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gokd/commands/cmd"
+	"gokd/commands/report"
 	"gokd/model"
+	"gokd/model/mem"
 	"gokd/model/modeltest"
 	"gokd/model/types"
 )
@@ -72,24 +74,26 @@ func tick(at uint64) string {
 	return string(out)
 }
 
-// TestInstruction: what u prints is taken apart.
+// TestInstruction: the line is that of u; memory that can't be read is missing.
 func TestInstruction(t *testing.T) {
 	t.Parallel()
+	m := newMachine(t)
+	code := m.stack + 0x400
+	end := m.thread&^(mem.PageSize-1) + 0x10*mem.PageSize // no page of the machine
+	m.put(code, 0x48, 0x89, 0x4c, 0x24, 0x08, 0xcc)
+	line := report.Addr(code).Tick()
 	for _, test := range []struct {
-		name, answer string
-		want         instruction
+		name string
+		want instruction
 	}{
-		{"usual", "nt!KeBugCheckEx:\nfffff804`7bdf5a80 48894c2408      mov     qword ptr [rsp+8],rcx\n",
-			instruction{line: "fffff804`7bdf5a80 48894c2408      mov     qword ptr [rsp+8],rcx", bytes: []byte{0x48, 0x89, 0x4c, 0x24, 8}, text: "mov     qword ptr [rsp+8],rcx"}},
-		{"no operands", "fffff804`7bdf5a80 cc              int     3\n",
-			instruction{line: "fffff804`7bdf5a80 cc              int     3", bytes: []byte{0xcc}, text: "int     3"}},
-		{"an error", "u: memory access error\n", instruction{}},
-		{"unreadable", "fffff804`7bdf5a80 ??              ???\n", instruction{}},
+		{"operands", instruction{at: code, line: line + " 48894c2408      mov     qword ptr [rsp+8],rcx",
+			bytes: []byte{0x48, 0x89, 0x4c, 0x24, 8}, text: "mov     qword ptr [rsp+8],rcx"}},
+		{"no operands", instruction{at: code + 5, line: report.Addr(code+5).Tick() + " cc              int     3",
+			bytes: []byte{0xcc}, text: "int     3"}},
+		{"unreadable", instruction{at: end, missing: true}},
 	} {
-		i := instruction{at: 0xfffff8047bdf5a80}
-		i.read(test.answer)
-		test.want.at = i.at
-		if d := cmp.Diff(test.want, i, cmp.AllowUnexported(instruction{})); d != "" {
+		got := instructionAt(t.Context(), m.s, test.want.at)
+		if d := cmp.Diff(test.want, got, cmp.AllowUnexported(instruction{})); d != "" {
 			t.Errorf("%s (-want +got):\n%s", test.name, d)
 		}
 	}

@@ -14,7 +14,7 @@ import (
 
 // traceOptions is what was typed behind k.
 type traceOptions struct {
-	args, verbose, sites, numbers, distance, how bool
+	args, verbose, sites, numbers, distance, how, noSource bool
 
 	count int // frames; 0: the session's depth
 	start *start
@@ -58,8 +58,10 @@ func parseTrace(ctx context.Context, e cmd.Evaluator, text string, joined bool) 
 		switch {
 		case text == "":
 			return o, nil
-		case strings.EqualFold(word, "L"), strings.EqualFold(word, "M"):
-			text = rest // source lines and links: there are none to leave out
+		case strings.EqualFold(word, "L"):
+			o.noSource, text = true, rest
+		case strings.EqualFold(word, "M"):
+			text = rest // links, which a terminal has not
 		case text[0] == '=':
 			return o, o.from(ctx, e, text[1:])
 		case text[0] == '-', text[0] == '/':
@@ -93,7 +95,9 @@ func (o *traceOptions) letters(text string) (int, error) {
 			o.numbers = true
 		case 'f', 'F':
 			o.distance = true
-		case 'L', 'l', 'M', 'm':
+		case 'L', 'l':
+			o.noSource = true
+		case 'M', 'm':
 		case ' ', '\t', '=', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
 			return i, o.oneKind(kinds)
 		default:
@@ -169,6 +173,7 @@ func (o *traceOptions) columns(era report.Era) show.Columns {
 	c := show.Columns{
 		Numbers:  o.numbers || era != report.Era62,
 		Distance: o.distance,
+		NoSource: o.noSource,
 		How:      o.how,
 	}
 	if o.sites {

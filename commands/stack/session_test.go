@@ -29,6 +29,7 @@ type machine struct {
 	out                             *bytes.Buffer
 	process, thread                 mem.VA
 	context, trap, exception, stack mem.VA
+	put                             func(at mem.VA, b ...byte) // writes memory
 }
 
 func newMachine(t *testing.T) *machine {
@@ -56,6 +57,7 @@ func newMachine(t *testing.T) *machine {
 	binary.LittleEndian.PutUint64(e[0x30:], 0xc000009c)
 	m.Put(v.exception, e...)
 	v.s, v.out = open(t, m.Open())
+	v.put = m.Put
 	return v
 }
 

@@ -96,7 +96,7 @@ r11=0000000000000020 r12=0000000000000000 r13=0000000000000000
 r14=0000000000000000 r15=0000000000000000
 iopl=0         nv up ei pl zr na po nc
 amdppm+0x334c:
-` + "fffff804`8b58334c\n"
+` + "fffff804`8b58334c 43891401        mov     dword ptr [r9+r8],edx ds:ffff9b00`0336004c=????????\n"
 	for _, test := range []struct{ line, want string }{
 		{".trap ffff8504`29891f90", trapNote + registers},
 		{"r", "Last set context:\n" + registers},
@@ -108,7 +108,7 @@ amdppm+0x334c:
 			"rdx=0000000000000001 rsi=ffffc08be457fcf0 rdi=ffffc08be52e7310\nrip=fffff8048b58334c rsp=ffff850429892120 rbp=fffff8048b58f598\n" +
 			" r8=ffff9b0003360008  r9=0000000000000044 r10=0000000000000020\nr11=0000000000000020 r12=0000000000000015 r13=fffff8048b590b01\n" +
 			"r14=0000000000000000 r15=0000000000000015\niopl=0         nv up ei pl zr na po nc\n" +
-			"cs=0010  ss=0018  ds=002b  es=002b  fs=0053  gs=002b             efl=00050246\namdppm+0x334c:\nfffff804`8b58334c\n" +
+			"cs=0010  ss=0018  ds=002b  es=002b  fs=0053  gs=002b             efl=00050246\namdppm+0x334c:\nfffff804`8b58334c 43891401        mov     dword ptr [r9+r8],edx ds:002b:ffff9b00`0336004c=????????\n" +
 			"rip=fffff8048b58334c r15=0000000000000015\n"},
 		{".cxr", resetText},
 		{".exr ffff8504`29891ee8", "ExceptionAddress: fffff8048b58334c (amdppm+0x000000000000334c)\n   ExceptionCode: c0000005 (Access violation)\n" +
@@ -122,7 +122,7 @@ amdppm+0x334c:
 			"rip=fffff8048b58334c rsp=ffff850429892120 rbp=fffff8048b58f598\n r8=ffff9b0003360008  r9=0000000000000044 r10=0000000000000020\n" +
 			"r11=0000000000000020 r12=???????????????? r13=????????????????\nr14=???????????????? r15=????????????????\n" +
 			"iopl=0         nv up ei pl zr na po nc\ncs=0010  ss=0018  ds=????  es=????  fs=????  gs=????             efl=00050246\n" +
-			"amdppm+0x334c:\nfffff804`8b58334c\n"},
+			"amdppm+0x334c:\nfffff804`8b58334c 43891401        mov     dword ptr [r9+r8],edx ds:ffff9b00`0336004c=????????\n"},
 		{".frame ff", "Cannot find frame 0xff, previous scope unchanged\n"},
 		{".context", ".context: this dump has no page tables\n"},
 	} {

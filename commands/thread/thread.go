@@ -60,6 +60,7 @@ func runThread(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink
 		}
 		o.InterpretedFrom, at = at, found
 	}
+	o.Source = show.Sources(ctx, s)
 	r, err := show.ThreadAt(ctx, s.Kernel, at, o)
 	if err != nil {
 		return err
