@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 
 	"gokd/model/types"
 )
@@ -21,15 +20,21 @@ type decoder struct {
 	work  []nodeKey         // types that pointers lead to, to be made whole
 	left  int               // entries of field lists that may still be read
 	near  *near
+	part  *part // of the stream, that the decoder is to make; nil for single types
 	buf   []types.Field
+	slabs
 }
 
 // nodeKey names a type: its index and, for arrays, whether only a pointer leads
 // to it, in which case its elements may be incomplete.
-type nodeKey struct {
-	typ    uint32
-	behind bool
-}
+// Both are in one number, for which maps are fastest.
+type nodeKey uint64
+
+func byValue(ti uint32) nodeKey   { return nodeKey(ti) }
+func byPointer(ti uint32) nodeKey { return nodeKey(ti) | 1<<32 }
+
+func (k nodeKey) typ() uint32  { return uint32(k) }
+func (k nodeKey) behind() bool { return k>>32 != 0 }
 
 // node is a type on its way. The type is changed while the decoder runs and no
 // more once it was handed out.
@@ -58,8 +63,19 @@ func newDecoder(t *typeStream, deep bool, effort int) *decoder {
 	return &decoder{t: t, deep: deep, left: effort, near: new(near), nodes: map[nodeKey]*node{}, defs: map[uint32]uint32{}}
 }
 
+// reset forgets the types that were made, which stay as they are.
+func (d *decoder) reset(effort int) {
+	clear(d.nodes)
+	clear(d.defs)
+	d.work, d.left = nil, effort
+	d.slabs = slabs{} // else each would lead on to the types before
+}
+
 // record gives a record by its type index.
 func (d *decoder) record(ti uint32) (leaf uint16, data []byte, err error) {
+	if leaf, data, ok := d.part.record(ti); ok {
+		return leaf, data, nil
+	}
 	return d.t.recordNear(d.near, ti)
 }
 
@@ -81,13 +97,18 @@ func (d *decoder) get(ti uint32, depth int) (*types.Type, error) {
 	if depth > maxDepth {
 		return nil, errDepth
 	}
-	if n := d.nodes[nodeKey{typ: ti}]; n != nil && n.state != stateName {
+	if n := d.nodes[byValue(ti)]; n != nil && n.state != stateName {
 		return n.result()
 	}
 	leaf, data, err := d.record(ti)
 	if err != nil {
 		return nil, err
 	}
+	return d.getRecord(ti, leaf, data, depth)
+}
+
+// getRecord is get with the record at hand.
+func (d *decoder) getRecord(ti uint32, leaf uint16, data []byte, depth int) (*types.Type, error) {
 	if isUDT(leaf) {
 		u, ti, err := d.definition(ti, leaf, data)
 		if err != nil {
@@ -108,7 +129,7 @@ func (d *decoder) get(ti uint32, depth int) (*types.Type, error) {
 		}
 		return d.get(ti, depth+1)
 	case lfArray:
-		return d.array(nodeKey{typ: ti}, r, depth)
+		return d.array(byValue(ti), r, depth)
 	}
 	return d.plain(ti, leaf, r, depth)
 }
@@ -142,7 +163,7 @@ func (d *decoder) ref(ti uint32, depth int) (*types.Type, error) {
 		}
 		n := d.named(ti, &u)
 		if d.deep && n.state == stateName && !u.forward() {
-			d.work = append(d.work, nodeKey{typ: ti})
+			d.work = append(d.work, byValue(ti))
 		}
 		return &n.Type, nil
 	}
@@ -155,7 +176,7 @@ func (d *decoder) ref(ti uint32, depth int) (*types.Type, error) {
 		}
 		return d.ref(ti, depth+1)
 	case lfArray:
-		return d.array(nodeKey{ti, true}, r, depth)
+		return d.array(byPointer(ti), r, depth)
 	}
 	return d.plain(ti, leaf, r, depth)
 }
@@ -163,7 +184,7 @@ func (d *decoder) ref(ti uint32, depth int) (*types.Type, error) {
 func (d *decoder) node(key nodeKey) *node {
 	n := d.nodes[key]
 	if n == nil {
-		n = &node{}
+		n = d.newNode()
 		d.nodes[key] = n
 	}
 	return n
@@ -172,7 +193,7 @@ func (d *decoder) node(key nodeKey) *node {
 // named gives the node of a class, structure, union or enumeration, with at
 // least name and kind.
 func (d *decoder) named(ti uint32, u *udt) *node {
-	n := d.node(nodeKey{typ: ti})
+	n := d.node(byValue(ti))
 	if n.Name == "" {
 		n.Name, n.Kind = typeName(ti, u), kindOf(u.leaf)
 	}
@@ -229,7 +250,7 @@ func (d *decoder) search(want *udt) uint32 {
 		return 0
 	}
 	for _, m := range d.t.scan().candidates(key) {
-		leaf, data, err := d.record(m.typ)
+		leaf, data, err := d.record(m.typ())
 		if err != nil || !isUDT(leaf) || kindOf(leaf) != kindOf(want.leaf) {
 			continue
 		}
@@ -238,7 +259,7 @@ func (d *decoder) search(want *udt) uint32 {
 			continue
 		}
 		if want.unique != nil && bytes.Equal(u.unique, key) || want.unique == nil && bytes.Equal(u.name, key) {
-			return m.typ
+			return m.typ()
 		}
 	}
 	return 0
@@ -310,73 +331,8 @@ func (d *decoder) members(n *node, u *udt, depth int) error {
 		return err
 	}
 	n.Size = uint32(u.size)
-	n.Fields = slices.Clone(d.buf[base:])
+	n.Fields = d.keepFields(d.buf[base:])
 	return nil
-}
-
-// member adds what one entry of a field list stands for. An entry whose type
-// is damaged costs its type only.
-func (d *decoder) member(it fieldItem, name string, depth int) error {
-	if it.value > maxTypeSize {
-		switch it.leaf {
-		case lfMember, lfBClass, lfBInterface, lfVFuncOff:
-			return fmt.Errorf("member %q at offset %#x, at most %#x", it.name, it.value, maxTypeSize)
-		}
-	}
-	f := types.Field{Name: name, Offset: uint32(it.value)}
-	switch it.leaf {
-	case lfMember:
-		f.Type, f.BitPos, f.BitLen = d.memberType(it.typ, depth+1)
-		d.buf = append(d.buf, f)
-	case lfVFuncTab, lfVFuncOff:
-		f.Name = "__VFN_table"
-		f.Type, _, _ = d.memberType(it.typ, depth+1)
-		d.buf = append(d.buf, f)
-	case lfBClass, lfBInterface:
-		return d.baseClass(it, f.Offset, depth+1)
-	}
-	return nil
-}
-
-// baseClass adds the members of a base class, at their place in this one.
-func (d *decoder) baseClass(it fieldItem, offset uint32, depth int) error {
-	t, err := d.get(it.typ, depth)
-	if err != nil {
-		d.buf = append(d.buf, types.Field{Name: "__BaseClass", Offset: offset, Type: unreadable(it.typ)})
-		return nil
-	}
-	for _, f := range t.Fields {
-		if err := d.spend(0); err != nil {
-			return err
-		}
-		f.Offset += offset
-		d.buf = append(d.buf, f)
-	}
-	return nil
-}
-
-// memberType gives the type of a member, which may be a bit-field.
-func (d *decoder) memberType(ti uint32, depth int) (t *types.Type, pos, size uint8) {
-	if ti >= firstType {
-		leaf, data, err := d.record(ti)
-		r := &reader{b: data}
-		if err == nil && leaf == lfBitfield {
-			ti, size, pos = r.u32(), r.u8(), r.u8()
-			if r.err != nil || size == 0 || int(pos)+int(size) > 64 {
-				return unreadable(ti), 0, 0
-			}
-		}
-	}
-	t, err := d.get(ti, depth)
-	if err != nil {
-		return unreadable(ti), 0, 0
-	}
-	return t, pos, size
-}
-
-// unreadable stands for a type whose record is damaged.
-func unreadable(ti uint32) *types.Type {
-	return &types.Type{Name: fmt.Sprintf("<unreadable type %#x>", ti), Kind: types.KindVoid}
 }
 
 // items walks a field list and its continuations, against the decoder's limit.
@@ -447,7 +403,7 @@ func (d *decoder) finish() {
 		key := d.work[0]
 		d.work = d.work[1:]
 		if n := d.nodes[key]; n.state == stateName {
-			d.get(key.typ, 0)
+			d.get(key.typ(), 0)
 		}
 	}
 	d.work = nil

@@ -10,7 +10,7 @@ import (
 // plain makes a type that refers to others by pointer only: a pointer or a
 // function.
 func (d *decoder) plain(ti uint32, leaf uint16, r *reader, depth int) (*types.Type, error) {
-	n := d.node(nodeKey{typ: ti})
+	n := d.node(byValue(ti))
 	if n.state != stateName {
 		return n.result()
 	}
@@ -159,7 +159,7 @@ func (d *decoder) elements(n *node, key nodeKey, r *reader, depth int) error {
 		return fmt.Errorf("array of %#x bytes, at most %#x", size, maxTypeSize)
 	}
 	use := d.get
-	if key.behind {
+	if key.behind() {
 		use = d.ref
 	}
 	elem, err := use(of, depth+1)

@@ -3,7 +3,6 @@ package pdb
 import (
 	"fmt"
 	"io"
-	"iter"
 	"os"
 	"sync"
 
@@ -140,58 +139,6 @@ func (f *File) Sections() []Section {
 		return nil
 	}
 	return append([]Section(nil), f.dbi.sections...)
-}
-
-// effort bounds the entries of field lists that one walk over all types reads:
-// far more than there are, and no multiple of them without end.
-func (t *typeStream) effort() int { return 1<<20 + 4*int(min(t.s.size, 1<<28)) }
-
-// Types yields every class, structure, union and enumeration that the database
-// defines, in its order; two may have one name. A damaged one is an error that
-// names it, and the walk goes on; where the records themselves end early the
-// last error says so. What only pointers lead to is incomplete here: a name
-// without size and fields, for [File.Type] to complete.
-func (f *File) Types() iter.Seq2[*types.Type, error] {
-	return func(yield func(*types.Type, error) bool) {
-		if f.tpi == nil {
-			return
-		}
-		index := f.tpi.scan()
-		// The decoder keeps what it made, and is exchanged for a new one before
-		// that is much.
-		since := f.tpi.effort()
-		d := newDecoder(f.tpi, false, since)
-		r := f.tpi.s.scan(f.tpi.from, f.tpi.to)
-		for ti := f.tpi.begin; ti-f.tpi.begin < index.count; ti++ {
-			rec, ok := r.next()
-			if !ok {
-				break
-			}
-			if !isUDT(rec.kind) {
-				continue
-			}
-			u, err := parseUDT(rec.kind, rec.data)
-			if err == nil && u.forward() {
-				continue
-			}
-			if err != nil {
-				err = fmt.Errorf("unreadable type %#x: %w", ti, err)
-			}
-			var t *types.Type
-			if err == nil {
-				t, err = d.get(ti, 0)
-			}
-			if !yield(t, err) {
-				return
-			}
-			if len(d.nodes) > keepNodes/4 || d.left < since-keepFields/2 {
-				d, since = newDecoder(f.tpi, false, d.left), d.left
-			}
-		}
-		if index.damage != nil {
-			yield(nil, fmt.Errorf("type stream: %w", index.damage))
-		}
-	}
 }
 
 // TypeAt gives a type by its index in the type stream, as symbols name it.

@@ -54,8 +54,8 @@ func (f *File) typeIndex(name string) (uint32, bool) {
 		}
 	}
 	for _, m := range x.candidates([]byte(name)) {
-		if check(m.typ) {
-			return m.typ, true
+		if check(m.typ()) {
+			return m.typ(), true
 		}
 	}
 	return enum, enum != 0

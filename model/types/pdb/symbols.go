@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"iter"
-	"slices"
+	"math/bits"
 )
 
 // Place is where a symbol is.
@@ -183,18 +183,29 @@ func (d *dbi) listed(table, header, size uint32) ([]uint32, error) {
 	if length%8 != 0 || uint64(length) > uint64(s.size-header-16) || length/8 > maxNames {
 		return nil, fmt.Errorf("table of names: %#x bytes in a stream of %#x", length, s.size)
 	}
-	offsets := make([]uint32, 0, length/8)
-	for at := uint32(0); at < length; at += 8 {
-		b, err := s.view(header+16+at, 4)
-		if err != nil {
+	// Records begin at multiples of four: a bit for each sorts them.
+	marked := make([]uint64, size/256+1)
+	count := 0
+	pairs := make([]byte, min(length, chunkSize))
+	for at := uint32(0); at < length; at += uint32(len(pairs)) {
+		pairs = pairs[:min(length-at, chunkSize)]
+		if err := s.readAt(pairs, header+16+at); err != nil {
 			return nil, err
 		}
-		off := le32(b) - 1
-		if off >= size || off%4 != 0 {
-			return nil, fmt.Errorf("table of names: record at %#x of %#x bytes", off, size)
+		for b := pairs; len(b) > 0; b = b[8:] {
+			off := le32(b) - 1
+			if off >= size || off%4 != 0 {
+				return nil, fmt.Errorf("table of names: record at %#x of %#x bytes", off, size)
+			}
+			marked[off/256] |= 1 << (off / 4 % 64)
+			count++
 		}
-		offsets = append(offsets, off)
 	}
-	slices.Sort(offsets)
-	return slices.Compact(offsets), nil
+	offsets := make([]uint32, 0, count)
+	for i, word := range marked {
+		for ; word != 0; word &= word - 1 {
+			offsets = append(offsets, uint32(i)*256+uint32(bits.TrailingZeros64(word))*4)
+		}
+	}
+	return offsets, nil
 }

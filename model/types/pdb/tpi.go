@@ -26,11 +26,20 @@ type typeIndex struct {
 	marks  []uint32   // offset of every markEvery-th record
 	names  []nameMark // of definitions, by hash and type index
 	defs   int        // definitions
+	end    uint32     // of the records in the stream
 	damage error      // why the scan ended early; nil if it did not
 }
 
-// nameMark leads from a name's hash to the definition.
-type nameMark struct{ hash, typ uint32 }
+// nameMark leads from a name's hash, in the upper half, to the type index of the
+// definition.
+type nameMark uint64
+
+func (m nameMark) hash() uint32 { return uint32(m >> 32) }
+func (m nameMark) typ() uint32  { return uint32(m) }
+
+func markName(name []byte, ti uint32) nameMark {
+	return nameMark(hashName(name))<<32 | nameMark(ti)
+}
 
 const (
 	markEvery   = 16
@@ -82,12 +91,11 @@ func (t *typeStream) index() *typeIndex {
 		}
 		x.count++
 	}
+	x.end = r.off
 	if x.damage = r.err; x.damage == nil && x.count < t.end-t.begin {
 		x.damage = fmt.Errorf("%d records, %d announced", x.count, t.end-t.begin)
 	}
-	slices.SortFunc(x.names, func(a, b nameMark) int {
-		return cmp.Or(cmp.Compare(a.hash, b.hash), cmp.Compare(a.typ, b.typ))
-	})
+	slices.Sort(x.names)
 	return x
 }
 
@@ -99,10 +107,10 @@ func (x *typeIndex) add(rec record, ti uint32) {
 	}
 	x.defs++
 	if !anonymous(u.name) { // else its index is its name
-		x.names = append(x.names, nameMark{hashName(u.name), ti})
+		x.names = append(x.names, markName(u.name, ti))
 	}
 	if u.unique != nil {
-		x.names = append(x.names, nameMark{hashName(u.unique), ti})
+		x.names = append(x.names, markName(u.unique, ti))
 	}
 }
 
@@ -118,9 +126,9 @@ func hashName(name []byte) uint32 {
 // candidates gives the definitions whose name or unique name may be this one.
 func (x *typeIndex) candidates(name []byte) []nameMark {
 	h := hashName(name)
-	i, _ := slices.BinarySearchFunc(x.names, h, func(m nameMark, h uint32) int { return cmp.Compare(m.hash, h) })
+	i, _ := slices.BinarySearchFunc(x.names, h, func(m nameMark, h uint32) int { return cmp.Compare(m.hash(), h) })
 	end := i
-	for end < len(x.names) && x.names[end].hash == h {
+	for end < len(x.names) && x.names[end].hash() == h {
 		end++
 	}
 	return x.names[i:end]
