@@ -44,6 +44,7 @@ func newMachine(t *testing.T) *machine {
 	binary.LittleEndian.PutUint64(b[0x98:], uint64(v.stack))
 	m.Put(v.context, b...)
 	m.Set(prcb, uint64(v.context), "_KPRCB", "Context")
+	m.Set(prcb, 2, "_KPRCB", "DebuggerSavedIRQL")
 	m.Set(prcb, 0x80050033, "_KPRCB", "ProcessorState", "SpecialRegisters", "Cr0")
 	m.Set(prcb, 0xfffffa8012345678, "_KPRCB", "ProcessorState", "SpecialRegisters", "Cr2")
 	m.Put64(v.stack, 0x1122334455667788)

@@ -8,6 +8,6 @@ import "gokd/commands/cmd"
 func Commands() []*cmd.Command {
 	return []*cmd.Command{
 		stackTrace, rawStack, kframes, localFrame, registers, threadContext, processContext, userContext,
-		contextRecordCommand, exceptionContext, exceptionRecord, trapFrame,
+		contextRecordCommand, exceptionContext, exceptionRecord, trapFrame, irql,
 	}
 }
