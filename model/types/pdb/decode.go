@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"gokd/model/types"
 )
@@ -20,9 +21,10 @@ type decoder struct {
 	work  []nodeKey         // types that pointers lead to, to be made whole
 	left  int               // entries of field lists that may still be read
 	near  *near
-	part  *part // of the stream, that the decoder is to make; nil for single types
-	buf   []types.Field
+	part  *part         // of the stream, that the decoder is to make; nil for single types
+	buf   []types.Field // of the type that is being made
 	slabs
+	texts
 }
 
 // nodeKey names a type: its index and, for arrays, whether only a pointer leads
@@ -315,14 +317,15 @@ func (d *decoder) members(n *node, u *udt, depth int) error {
 	if u.size > maxTypeSize {
 		return fmt.Errorf("%#x bytes, at most %#x", u.size, maxTypeSize)
 	}
-	base := len(d.buf) // types inside this one use the buffer behind
-	defer func() { d.buf = d.buf[:base] }()
+	outer := d.buf
+	defer func() { d.buf = outer }()
+	d.buf = d.reserve(d.expect(u))
 	var first error
 	err := d.items(u.fields, func(it fieldItem, name string) error {
 		if err := d.member(it, name, depth); err != nil {
 			first = err
 		}
-		if len(d.buf)-base > maxMembers {
+		if len(d.buf) > maxMembers {
 			return errMembers
 		}
 		return first
@@ -331,8 +334,19 @@ func (d *decoder) members(n *node, u *udt, depth int) error {
 		return err
 	}
 	n.Size = uint32(u.size)
-	n.Fields = d.keepFields(d.buf[base:])
+	n.Fields = slices.Clip(d.buf)
 	return nil
+}
+
+// expect tells how many fields a type may have: as many as its record says, if
+// its list is as long.
+func (d *decoder) expect(u *udt) int {
+	const least = 8 // bytes of an entry
+	_, data, err := d.record(u.fields)
+	if err != nil {
+		return 0
+	}
+	return int(min(u.count, uint64(len(data))/least))
 }
 
 // items walks a field list and its continuations, against the decoder's limit.
@@ -369,7 +383,6 @@ func (d *decoder) items(list uint32, visit func(it fieldItem, name string) error
 
 // list walks one record of a field list and gives the index of the next.
 func (d *decoder) list(data []byte, visit func(it fieldItem, name string) error) (next uint32, err error) {
-	text := string(data)
 	r := &reader{b: data}
 	for len(r.b) > 0 {
 		it := parseItem(r)
@@ -387,7 +400,7 @@ func (d *decoder) list(data []byte, visit func(it fieldItem, name string) error)
 		}
 		name := ""
 		if len(it.name) > 0 {
-			name = it.text(text, len(r.b))
+			name = d.text(it.name)
 		}
 		if err := visit(it, name); err != nil {
 			return 0, err

@@ -59,6 +59,7 @@ type udt struct {
 	props        uint16
 	fields       uint32 // type index of its list
 	underlying   uint32 // of an enumeration
+	count        uint64 // entries of the list, as the record tells
 	size         uint64
 	name, unique []byte
 }
@@ -84,12 +85,12 @@ func parseUDT(leaf uint16, data []byte) (udt, error) {
 		u.underlying = r.u32()
 		u.fields = r.u32()
 	case lfUnion:
-		r.u16() // count of members
+		u.count = uint64(r.u16())
 		u.props = r.u16()
 		u.fields = r.u32()
 		u.size = r.number()
 	case lfClass, lfStructure, lfInterface:
-		r.u16()
+		u.count = uint64(r.u16())
 		u.props = r.u16()
 		u.fields = r.u32()
 		r.bytes(8) // derived classes, shape of the virtual table
@@ -97,13 +98,13 @@ func parseUDT(leaf uint16, data []byte) (udt, error) {
 	case lfUnion2:
 		u.props = uint16(r.u32())
 		u.fields = r.u32()
-		r.number()
+		u.count = r.number()
 		u.size = r.number()
 	default: // the new forms: properties of 32 bits, and the count as a number
 		u.props = uint16(r.u32())
 		u.fields = r.u32()
 		r.bytes(8)
-		r.number()
+		u.count = r.number()
 		u.size = r.number()
 	}
 	u.name = r.name()
@@ -132,13 +133,6 @@ type fieldItem struct {
 	typ   uint32 // type index
 	value uint64 // offset of a member, value of a constant
 	name  []byte
-}
-
-// text gives the name as a part of the text of the record it is in, so that the
-// names of one record need one piece of memory.
-func (it *fieldItem) text(record string, rest int) string {
-	end := len(record) - rest - 1
-	return record[end-len(it.name) : end]
 }
 
 // parseItem takes the next entry off a field list; those that take no place in

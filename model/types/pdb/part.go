@@ -2,6 +2,7 @@ package pdb
 
 import (
 	"slices"
+	"strings"
 
 	"gokd/model/types"
 )
@@ -79,20 +80,55 @@ func (s *slabs) newNode() *node {
 	return n
 }
 
-// keepFields copies fields; nil where there are none.
-func (s *slabs) keepFields(from []types.Field) []types.Field {
-	n := len(from)
-	if n == 0 {
+// reserve gives room for fields.
+func (s *slabs) reserve(n int) []types.Field {
+	switch {
+	case n == 0:
 		return nil
-	}
-	if n > slabFields/4 {
-		return append(make([]types.Field, 0, n), from...)
-	}
-	if n > len(s.fields) {
+	case n > slabFields/4:
+		return make([]types.Field, 0, n)
+	case n > len(s.fields):
 		s.fields = make([]types.Field, slabFields)
 	}
-	to := s.fields[:n:n]
+	room := s.fields[:0:n]
 	s.fields = s.fields[n:]
-	copy(to, from)
-	return to
+	return room
+}
+
+// texts makes strings of names. Those met lately, of which members have many,
+// are not made again; the others share pieces of memory.
+type texts struct {
+	piece strings.Builder
+	known [256]string
+}
+
+// textPiece is the size of the pieces: whoever keeps one name keeps one.
+const textPiece = 1 << 12
+
+// text gives a name as a string.
+func (x *texts) text(name []byte) string {
+	n := len(name)
+	if n == 0 {
+		return ""
+	}
+	if n > textPiece/8 {
+		return string(name)
+	}
+	// The ends and the length tell most names apart.
+	h := uint32(n) + 31*uint32(name[n-1]) + 131*uint32(name[n/2]) + 7*uint32(name[0])
+	if n > 1 {
+		h += 10 * uint32(name[n-2])
+	}
+	known := &x.known[h%uint32(len(x.known))]
+	if *known == string(name) {
+		return *known
+	}
+	if x.piece.Len()+n > x.piece.Cap() {
+		x.piece = strings.Builder{}
+		x.piece.Grow(textPiece)
+	}
+	start := x.piece.Len()
+	x.piece.Write(name) // behind the names that were cut off before
+	*known = x.piece.String()[start:]
+	return *known
 }

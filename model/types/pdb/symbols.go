@@ -66,8 +66,9 @@ func (f *File) place(seg uint16, off uint32) Place {
 // all records.
 func (f *File) Publics() iter.Seq[Public] {
 	return func(yield func(Public) bool) {
+		var names texts
 		f.publics(func(s symbol) bool {
-			return yield(Public{string(s.name), f.place(s.seg, s.off), s.flags&publicFunction != 0})
+			return yield(Public{names.text(s.name), f.place(s.seg, s.off), s.flags&publicFunction != 0})
 		})
 	}
 }

@@ -18,6 +18,7 @@ type symbolTable struct {
 	byRVA   []uint32 // indices of entries, one per address, sorted by address
 	private bool     // modules have functions
 	damage  error
+	names   *texts // while names are collected
 }
 
 type entry struct {
@@ -39,7 +40,7 @@ const (
 
 // readSymbols collects the names.
 func (f *File) readSymbols() *symbolTable {
-	t := &symbolTable{}
+	t := &symbolTable{names: new(texts)}
 	if f.dbi == nil {
 		return t
 	}
@@ -64,6 +65,7 @@ func (f *File) readSymbols() *symbolTable {
 		note(f.moduleSymbols(m, add))
 		return len(t.entries) < maxNames
 	}))
+	t.names = nil
 	t.sort()
 	return t
 }
@@ -74,7 +76,7 @@ func (t *symbolTable) add(d *dbi, s symbol) {
 	if !ok || len(s.name) == 0 {
 		return
 	}
-	e := entry{name: string(s.name), rva: rva, size: s.size, typ: s.typ}
+	e := entry{name: t.names.text(s.name), rva: rva, size: s.size, typ: s.typ}
 	switch s.kind {
 	case sPub32, sPub32ST:
 		e.kind = d.publicKind(s)

@@ -1,7 +1,9 @@
 package pdb
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 )
@@ -37,5 +39,28 @@ func TestInOrder(t *testing.T) {
 		if running.Load() != 0 {
 			t.Errorf("stopped at %d: %d still run", stop, running.Load())
 		}
+	}
+}
+
+// TestTexts makes strings of names, short and long, that meet in one place of
+// the table and fill pieces: each stays what it was.
+func TestTexts(t *testing.T) {
+	var x texts
+	var want, got []string
+	for i := range 3000 {
+		name := fmt.Sprintf("Name%d%s", i%1500, strings.Repeat("x", i%700))
+		if i%100 == 0 {
+			name = ""
+		}
+		buffer := []byte(name)
+		got = append(got, x.text(buffer))
+		want = append(want, name)
+		clear(buffer) // the strings are their own
+	}
+	if !slices.Equal(got, want) {
+		t.Error("names changed")
+	}
+	if n := testing.AllocsPerRun(10, func() { x.text([]byte("Flink")) }); n != 0 {
+		t.Errorf("%v allocations for a name met before, want 0", n)
 	}
 }
