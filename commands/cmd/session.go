@@ -37,6 +37,7 @@ type Session struct {
 	CPU         int // the current processor, ~N
 	Scope       Scope
 	StackDepth  int  // frames that k shows, .kframes; 0: 256
+	SourceLines bool // source lines are shown, .lines
 	KeepGoing   bool // a failing command does not stop a script
 	Interactive bool // commands come from a terminal
 	Quit        bool // q was typed

@@ -8,6 +8,7 @@ import (
 
 	"gokd/commands/cmd"
 	"gokd/commands/report"
+	"gokd/commands/show"
 	"gokd/model/mem"
 )
 
@@ -99,7 +100,7 @@ func runDump(ctx context.Context, s *cmd.Session, f *format, text string, out re
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
-	d := &dumper{ctx: ctx, s: s, src: src, out: out, request: r}
+	d := &dumper{ctx: ctx, s: s, src: src, out: out, request: r, source: show.Sources(ctx, s)}
 	switch f.kind {
 	case kindString:
 		err = d.asString()
@@ -125,8 +126,9 @@ type dumper struct {
 	src source
 	out report.Sink
 	request
-	prefix string // of rows of !db and its kin
-	end    uint64 // where the next one begins
+	source func(mem.VA) *show.Source // nil: source lines are off
+	prefix string                    // of rows of !db and its kin
+	end    uint64                    // where the next one begins
 
 	row  []byte
 	have []bool
@@ -175,6 +177,9 @@ func (d *dumper) explain(x *row) {
 		case !known:
 		case d.kind == kindSymbols:
 			symbol = d.symbol(v)
+			if d.source != nil && !d.physical {
+				x.Sources = append(x.Sources, d.source(mem.VA(v)))
+			}
 		case d.target == 'p':
 			if t, ok := d.pointee(v); ok {
 				a := report.Addr(t)

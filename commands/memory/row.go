@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"gokd/commands/report"
+	"gokd/commands/show"
 )
 
 // row is the record "memory": a row of values.
@@ -15,6 +16,8 @@ type row struct {
 	Values   []*report.Addr `json:"values"` // null where the memory is not in the dump
 	ASCII    *string        `json:"ascii"`  // null for formats without characters
 	Symbols  []*string      `json:"symbols,omitempty"`
+	// Sources are the places in source code of the symbols, with .lines on.
+	Sources []*show.Source `json:"sources,omitempty"`
 	// Text is what the values mean: floating-point numbers, strings pointed at.
 	Text []*string `json:"text,omitempty"`
 	// Targets are the values that pointers point at.
@@ -138,6 +141,9 @@ func (x *row) behind() string {
 	}
 	if len(x.Symbols) > 0 && x.Symbols[0] != nil {
 		b.WriteString(" " + *x.Symbols[0])
+	}
+	if len(x.Sources) > 0 {
+		b.WriteString(x.Sources[0].String())
 	}
 	return b.String()
 }

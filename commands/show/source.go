@@ -60,19 +60,10 @@ func HasLines(s types.Symbols) bool {
 	return false
 }
 
-type linesKey struct{}
-
-// Lines gives the session's switch of source lines, .lines. As in kd it is off
-// at first.
-func Lines(s *cmd.Session) *bool {
-	on, _ := cmd.Cached(s, linesKey{}, func() (*bool, error) { return new(bool), nil })
-	return on
-}
-
 // Sources gives a function that finds the source of an address; nil where
 // source lines are switched off. What it finds is nil where the address has none.
 func Sources(ctx context.Context, s *cmd.Session) func(mem.VA) *Source {
-	if s.Kernel == nil || !*Lines(s) {
+	if s.Kernel == nil || !s.SourceLines {
 		return nil
 	}
 	k := s.Kernel

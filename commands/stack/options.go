@@ -81,15 +81,15 @@ func (o *traceOptions) letters(text string) (int, error) {
 	kinds := 0
 	for i := 0; i < len(text); i++ {
 		switch text[i] {
-		case 'b':
+		case 'b', 'B':
 			o.args = true
 			kinds++
-		case 'v':
+		case 'v', 'V':
 			o.verbose = true
 			kinds++
 		case 'p', 'P': // parameters by type: no symbols here know them
 			kinds++
-		case 'c':
+		case 'c', 'C':
 			o.sites = true
 		case 'n', 'N':
 			o.numbers = true

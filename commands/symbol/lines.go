@@ -12,9 +12,9 @@ import (
 var sourceLines = &cmd.Command{
 	Name: ".lines", Group: cmd.GroupSymbols,
 	Summary: "switch source lines on or off",
-	Help: `Switches whether k, !thread, .frame, u, uf and ln show the source file and line of
-code: " [file @ line]" behind the name, in uf the line before each instruction. As
-in kd that is off at first. Without a switch it changes over.
+	Help: `Switches whether k, !thread, .frame, dps, u, uf and ln show where in the source code
+comes from: " [file @ line]" behind the name, in uf the line before each
+instruction. As in kd that is off at first. Without a switch it changes over.
 
 Only private program databases know source lines; those that Microsoft publishes
 do not, nor do export tables and the symbols that were kept in the cache's index
@@ -55,16 +55,8 @@ func (r *lineSwitch) WriteText(p *report.Printer) {
 }
 
 func runLines(_ context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
-	on := show.Lines(s)
-	switch {
-	case in.Has("enable"):
-		*on = true
-	case in.Has("disable"):
-		*on = false
-	default:
-		*on = !*on
-	}
-	r := &lineSwitch{On: *on, Modules: []string{}}
+	s.SourceLines = in.Has("enable") || !in.Has("disable") && !s.SourceLines
+	r := &lineSwitch{On: s.SourceLines, Modules: []string{}}
 	if s.Kernel != nil {
 		for _, m := range s.Kernel.Modules.All {
 			if symbols, asked := m.LoadedSymbols(); asked && symbols != nil && show.HasLines(symbols) {

@@ -26,11 +26,9 @@ func TestLines(t *testing.T) {
 		{"ln sis!Count", "(fffff880`01401140)   sis!Count   |  (fffff880`01401150)   sis!gokd::Shape::Area\n" +
 			"Exact matches:\n    sis!Count (struct _LIST_ENTRY *, void *)\n"},
 		{".lines", "Line number information will be loaded\nSource lines are known of: sis\n"},
-		{"ln sis!Count", "c:\\src\\driver.c(159)\n" +
-			"(fffff880`01401140)   sis!Count   |  (fffff880`01401150)   sis!gokd::Shape::Area\n" +
+		{"ln sis!Count", " [c:\\src\\driver.c @ 159] (fffff880`01401140)   sis!Count   |  (fffff880`01401150)   sis!gokd::Shape::Area\n" +
 			"Exact matches:\n    sis!Count (struct _LIST_ENTRY *, void *)\n"},
-		{"ln sis!Count+3", "c:\\src\\driver.c(159)+0x3\n" +
-			"(fffff880`01401140)   sis!Count+0x3   |  (fffff880`01401150)   sis!gokd::Shape::Area\n"},
+		{"ln sis!Count+3", " [c:\\src\\driver.c @ 159] (fffff880`01401140)   sis!Count+0x3   |  (fffff880`01401150)   sis!gokd::Shape::Area\n"},
 		{"ln nt!KeBugCheckEx", "(fffff800`02207770)   nt!KeBugCheckEx   |  (fffff800`022077b0)   nt!KeDelayExecutionThread\n" +
 			"Exact matches:\n    nt!KeBugCheckEx (<no parameter info>)\n"},
 		{"k = @rsp sis!Count+3 1", " # Child-SP          RetAddr           Call Site\n" +

@@ -21,8 +21,7 @@ one above. Where names lie exactly at the address, all of them are listed.
 
 An export table names few of an image's functions: where it is all there is, the
 address is likely inside a function between the two that has no name here, and a
-line says so. With .lines on, the source file, the line, and the distance from the
-line's first instruction stand on a line of their own.`,
+line says so. With .lines on, the source file and line stand before the symbol.`,
 	Example: "ln nt!KeBugCheckEx+10\nln sis!SipDereferenceCSFile",
 	SeeAlso: []string{"x", "lm", ".lines"},
 	Args: []cmd.Arg{
@@ -62,13 +61,7 @@ func (r *nearest) WriteText(p *report.Printer) {
 	if p.Era == report.Era26100 {
 		p.Printf("Browse module\nSet bu breakpoint\n\n")
 	}
-	if r.Source != nil {
-		p.Printf("%s(%d)", r.Source.File, r.Source.Line)
-		if r.Source.Delta > 0 {
-			p.Printf("+%#x", r.Source.Delta)
-		}
-		p.Printf("\n")
-	}
+	r.writeSource(p)
 	if r.Before != nil {
 		p.Printf("(%s)   %s", r.Before.Address.Tick(), r.Before.Module)
 		if r.Before.Name != "" {
@@ -87,6 +80,20 @@ func (r *nearest) WriteText(p *report.Printer) {
 		for _, e := range r.Exact {
 			p.Printf("    %s!%s%s\n", e.Module, shownName(e.Name), e.tail(e.opt))
 		}
+	}
+}
+
+// writeSource writes the place in the source: since Windows 10 before the
+// symbol, in older debuggers on a line of its own, with the distance.
+func (r *nearest) writeSource(p *report.Printer) {
+	switch {
+	case r.Source == nil:
+	case p.Era != report.Era62:
+		p.Printf("%s ", r.Source.String())
+	case r.Source.Delta > 0:
+		p.Printf("%s(%d)+%#x\n", r.Source.File, r.Source.Line, r.Source.Delta)
+	default:
+		p.Printf("%s(%d)\n", r.Source.File, r.Source.Line)
 	}
 }
 
