@@ -83,12 +83,7 @@ func runFrame(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink)
 		n = s.Scope.Frame
 	}
 	w := unwind.Options{MaxFrames: n + 1, NoArgs: true}
-	var st *unwind.Stack
-	if o.start != nil {
-		st, err = traceFrom(ctx, s, o.start, w)
-	} else {
-		st, err = trace(ctx, s, w)
-	}
+	st, err := traceAt(ctx, s, o.start, w)
 	if err != nil {
 		return fmt.Errorf(".frame: %w", err)
 	}

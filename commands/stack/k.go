@@ -55,12 +55,7 @@ func runTrace(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink)
 	if w.MaxFrames == 0 {
 		w.MaxFrames = depth(s)
 	}
-	var st *unwind.Stack
-	if o.start != nil {
-		st, err = traceFrom(ctx, s, o.start, w)
-	} else {
-		st, err = trace(ctx, s, w)
-	}
+	st, err := traceAt(ctx, s, o.start, w)
 	if err != nil {
 		return fmt.Errorf("k: %w", err)
 	}

@@ -52,6 +52,15 @@ func trace(ctx context.Context, s *cmd.Session, o unwind.Options) (*unwind.Stack
 	return from(ctx, s, *r, o)
 }
 
+// traceAt walks from addresses that were typed, or the stack of the scope where
+// at is nil.
+func traceAt(ctx context.Context, s *cmd.Session, at *start, o unwind.Options) (*unwind.Stack, error) {
+	if at == nil {
+		return trace(ctx, s, o)
+	}
+	return traceFrom(ctx, s, at, o)
+}
+
 // traceFrom walks from addresses that were typed.
 func traceFrom(ctx context.Context, s *cmd.Session, at *start, o unwind.Options) (*unwind.Stack, error) {
 	if s.Kernel.Source.Machine == model.MachineARM64 {

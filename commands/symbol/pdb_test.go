@@ -1,7 +1,6 @@
 package symbol
 
 import (
-	"bytes"
 	"context"
 	"os"
 	"testing"
@@ -9,8 +8,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"gokd/commands/cmd"
-	"gokd/commands/masm"
-	"gokd/commands/report"
 	"gokd/dumpfmt"
 	"gokd/dumpfmt/snapshot"
 	"gokd/model"
@@ -53,13 +50,7 @@ func snapshotSession(t testing.TB) *cmd.Session {
 		t.Fatal(err)
 	}
 	k := modeltest.Load(t, d, func(s *model.Source) { s.Symbols = driverTable{im.Resolver(), file} })
-	table, err := cmd.NewTable(Commands()...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &cmd.Session{Kernel: k, Commands: table, Out: cmd.NewOutput(new(bytes.Buffer), report.Era19041, false)}
-	s.Eval = masm.ForSession(s)
-	return s
+	return sessionOf(t, k)
 }
 
 // TestPDB: types of a module other than nt come from its own database.

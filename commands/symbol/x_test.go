@@ -204,6 +204,12 @@ func realSession(t testing.TB) *cmd.Session {
 	t.Helper()
 	k := modeltest.OpenDump(t, shared.Path(t, "dumps/real/triage_x64.dmp"),
 		modeltest.Symbols(shared.Path(t, "isf")), modeltest.Images(shared.Path(t, "symstore")))
+	return sessionOf(t, k)
+}
+
+// sessionOf gives a session with the group's commands, which prints nowhere.
+func sessionOf(t testing.TB, k *model.Kernel) *cmd.Session {
+	t.Helper()
 	table, err := cmd.NewTable(Commands()...)
 	if err != nil {
 		t.Fatal(err)
