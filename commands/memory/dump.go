@@ -23,7 +23,8 @@ var dumpAgain = &cmd.Command{
 	Help: `Shows memory as the last of da, db, dc, dd, dD, df, dp, dq, du, dw, dW, dyb and dyd
 did, at first as db. Without a range each goes on where the last one ended, at
 first at the instruction pointer. L COUNT counts values, L? allows more than
-256 MB, L- counts down. /c N shows N columns; /p takes physical addresses.
+256 MB, L- counts down. /c N shows N columns; /p takes physical addresses. The
+last value shown is left in $p.
 
 Question marks stand for memory that the dump does not hold or that was not
 mapped; !pte ADDRESS tells which. Where an image file is at hand (-i), its
@@ -158,6 +159,13 @@ func (d *dumper) rows() error {
 		d.explain(x)
 		if err := d.out.Emit(x); err != nil {
 			return err
+		}
+		// The debugger's documentation of pseudo-registers: $p is the value that
+		// the last d* command printed.
+		if v, known := x.value(len(x.Values) - 1); known {
+			if err := d.s.SetPseudo("$p", v); err != nil {
+				return err
+			}
 		}
 		d.end, left = d.end+n, left-n
 	}
