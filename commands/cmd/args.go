@@ -154,7 +154,7 @@ func parseArgs(ctx context.Context, c *Command, line string, eval Evaluator) (Ar
 	in := Args{Raw: strings.TrimSpace(line), values: map[string]value{}}
 	in.Joined = line != "" && line[0] != ' ' && line[0] != '\t'
 	usage := func(format string, args ...any) (Args, error) {
-		return in, &UsageError{c, fmt.Sprintf(format, args...)}
+		return in, &UsageError{Command: c, What: fmt.Sprintf(format, args...)}
 	}
 	var positional []Arg
 	for _, a := range c.Args {
@@ -195,6 +195,9 @@ func parseArgs(ctx context.Context, c *Command, line string, eval Evaluator) (Ar
 			return usage("%v", err)
 		}
 		v, err := readArg(ctx, arg, w, eval)
+		if wrong, ok := wrongExpression(err); ok {
+			return in, &UsageError{Command: c, What: wrong.Error(), kd: true}
+		}
 		if err != nil {
 			return usage("%s: %v", arg.Name, err)
 		}
@@ -215,7 +218,7 @@ func (a Args) rest(c *Command, arg Arg) error {
 	case a.Raw != "":
 		a.values[arg.Name] = value{text: a.Raw}
 	case !arg.Optional:
-		return &UsageError{c, arg.Name + " missing"}
+		return &UsageError{Command: c, What: arg.Name + " missing"}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ package cmd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -102,18 +103,43 @@ func (c *Command) Usage() string {
 type UsageError struct {
 	Command *Command
 	What    string
+	kd      bool // What is in kd's words, which stand alone on their line
 }
 
 func (e *UsageError) Error() string {
-	if e.Command == nil {
+	switch {
+	case e.Command == nil:
 		return e.What
+	case e.kd:
+		return fmt.Sprintf("%s\nusage: %s", e.What, e.Command.Usage())
 	}
 	return fmt.Sprintf("%s: %s\nusage: %s", e.Command.Name, e.What, e.Command.Usage())
 }
 
 // Misuse is what a command with a grammar of its own returns where it was typed
-// wrongly; the loop adds the command.
-func Misuse(err error) error { return &UsageError{nil, err.Error()} }
+// wrongly; the loop adds the command. An expression that is wrong stays as it
+// is: how the command is used explains nothing of it.
+func Misuse(err error) error {
+	if wrong, ok := wrongExpression(err); ok {
+		return wrong
+	}
+	return &UsageError{What: err.Error()}
+}
+
+// ExpressionError is implemented by errors about an expression as it was typed,
+// which name the place in it, in kd's words.
+type ExpressionError interface {
+	error
+	// Expression is the text with the error.
+	Expression() string
+}
+
+// wrongExpression finds the error about an expression in another one.
+func wrongExpression(err error) (error, bool) {
+	var wrong ExpressionError
+	ok := errors.As(err, &wrong)
+	return wrong, ok
+}
 
 // Table is the set of commands of a program.
 type Table struct {

@@ -190,9 +190,6 @@ func (s *Session) runText(ctx context.Context, text string, line int) error {
 		s.at.line = line
 		err := s.one(ctx, strings.TrimSpace(text[start:end]))
 		if err == jumpAgain {
-			if ctx.Err() != nil {
-				return &shownError{s.locate(ErrInterrupted, line)}
-			}
 			line -= strings.Count(text[begin:counted], "\n")
 			pos, counted = begin, begin
 			continue

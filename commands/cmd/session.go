@@ -203,7 +203,7 @@ func (s *Session) run(ctx context.Context, c *Command, rest string) (err error) 
 	if errors.As(err, &usage) && usage.Command == nil {
 		usage.Command = c
 	}
-	if ctx.Err() != nil && (err == nil || errors.Is(err, context.Canceled)) {
+	if ctx.Err() != nil && (err == nil || err == jumpAgain || errors.Is(err, context.Canceled)) {
 		err = ErrInterrupted
 	}
 	return err

@@ -78,6 +78,9 @@ type SyntaxError struct {
 	Why   string // the reason
 }
 
+// Expression implements cmd.ExpressionError.
+func (e *SyntaxError) Expression() string { return e.Expr }
+
 // Error gives kd's line, then the expression with a caret under the place.
 func (e *SyntaxError) Error() string {
 	indent := strings.Repeat(" ", len([]rune(e.Expr[:e.At])))
@@ -415,6 +418,9 @@ type MemoryError struct {
 	VA   mem.VA
 	Err  error
 }
+
+// Expression implements cmd.ExpressionError.
+func (e *MemoryError) Expression() string { return e.Expr }
 
 func (e *MemoryError) Error() string {
 	indent := strings.Repeat(" ", len([]rune(e.Expr[:e.At])))
