@@ -41,10 +41,11 @@ func TestTypes_parts(t *testing.T) {
 }
 
 // TestTypes_sharedList lets small structures share one long list of members:
-// what is made ahead is bounded, and what is left over is made in its turn.
+// what is made ahead is bounded, what is left over is made in its turn, and the
+// limit of the walk is met at one place whatever was made ahead.
 func TestTypes_sharedList(t *testing.T) {
 	t.Parallel()
-	const count, members = 9000, 200
+	const count, members = 9000, 1000
 	var list []byte
 	for i := range members {
 		list = append(list, item(0x23, uint16(8*i), fmt.Sprintf("M%03d", i))...)
@@ -72,9 +73,9 @@ func TestTypes_sharedList(t *testing.T) {
 		if len(got) != count {
 			t.Fatalf("%d types, want %d", len(got), count)
 		}
-		// The limit lets 1<<20 entries and four for each byte of the records be.
-		if refused != 0 && refused != len(got)-limitReached(got) {
-			t.Errorf("%d refused, not one after the other", refused)
+		// Some two and a half million entries may be read; nine are wanted.
+		if refused < count/2 || refused != count-limitReached(got) {
+			t.Errorf("%d refused, from the type %d on", refused, limitReached(got))
 		}
 		if first != nil {
 			if diff := gocmp.Diff(first, got); diff != "" {
