@@ -217,12 +217,16 @@ func TestComplete_fold(t *testing.T) {
 	}
 	calls := 0
 	for range 3 { // made once for a table, not at every key
-		foldedNames(s, s.Kernel, 0, func() []string { calls++; return names })
+		foldedNames(s, symbolList, s.Kernel, 0, func() []string { calls++; return names })
 	}
 	if calls != 1 {
 		t.Errorf("%d lists made, want 1", calls)
 	}
-	if got := foldedNames(s, &calls, maxNames+1, func() []string { return names }); got != nil {
+	types := sorted{"_T"} // of the same table
+	if got := foldedNames(s, typeList, s.Kernel, 0, func() []string { return types }); !slices.Equal(got, types) {
+		t.Errorf("types %q, want %q", got, types)
+	}
+	if got := foldedNames(s, symbolList, &calls, maxNames+1, func() []string { return names }); got != nil {
 		t.Errorf("more names than can be kept: %q", got)
 	}
 }

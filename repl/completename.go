@@ -106,7 +106,7 @@ func symbolNames(s *cmd.Session, m *model.Module, prefix string) []string {
 	if names := loaded.Prefix(prefix, maxSuggestions); len(names) > 0 || prefix == "" {
 		return names
 	}
-	return foldedNames(s, loaded, loaded.Len(), func() []string {
+	return foldedNames(s, symbolList, loaded, loaded.Len(), func() []string {
 		names := make([]string, 0, loaded.Len())
 		for sym := range loaded.All() {
 			names = append(names, sym.Name)
@@ -126,7 +126,7 @@ func completeType(s *cmd.Session, word string) []suggestion {
 	if !ok {
 		return nil
 	}
-	return named(head, foldedNames(s, store, 0, list.TypeNames).prefix(name))
+	return named(head, foldedNames(s, typeList, store, 0, list.TypeNames).prefix(name))
 }
 
 // typeStore finds the loaded types that a name belongs to.
@@ -266,8 +266,22 @@ const (
 	maxLists = 32
 )
 
-// lists are names by the table they are from.
-type lists map[any]sorted
+// listOf is a kind of names and the table they are from: one table may have
+// symbols and types.
+type listOf struct {
+	kind  listKind
+	table any
+}
+
+type listKind uint8
+
+const (
+	symbolList listKind = iota
+	typeList
+)
+
+// lists are names by where they are from.
+type lists map[listOf]sorted
 
 // listsKey is where a session keeps them.
 type listsKey struct{}
@@ -275,7 +289,7 @@ type listsKey struct{}
 // foldedNames gives the sorted names of a table, made once: a key must not wait
 // for forty thousand names each time. expect is how many there will be, as far
 // as known; more than can be kept are not asked for.
-func foldedNames(s *cmd.Session, table any, expect int, names func() []string) sorted {
+func foldedNames(s *cmd.Session, kind listKind, table any, expect int, names func() []string) sorted {
 	if expect > maxNames || !reflect.ValueOf(table).Comparable() {
 		return nil
 	}
@@ -283,7 +297,7 @@ func foldedNames(s *cmd.Session, table any, expect int, names func() []string) s
 	if err != nil {
 		return nil
 	}
-	list, ok := all[table]
+	list, ok := all[listOf{kind, table}]
 	if !ok {
 		if len(all) >= maxLists {
 			clear(all) // of images that were unloaded
@@ -292,7 +306,7 @@ func foldedNames(s *cmd.Session, table any, expect int, names func() []string) s
 		list = slices.Clone(list[:min(len(list), maxNames)])
 		slices.SortFunc(list, compareFold)
 		list = slices.Compact(list)
-		all[table] = list
+		all[listOf{kind, table}] = list
 	}
 	return list
 }
