@@ -28,6 +28,9 @@ begins with as, aS, ad or al is left as it is; a semicolon before them helps.
   /f name file       the text of a file
   /c name commands   what commands print
 
+A text that is read from the dump becomes part of a command where its name
+stands, as in kd: a semicolon in it begins another command.
+
 The names $u0 to $u9 are set by r: "r $.u0=text".`
 
 func aliasCommand(name string, phrase bool, summary, example string) *cmd.Command {

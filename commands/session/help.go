@@ -119,7 +119,7 @@ func (r commandRecord) MarshalJSON() ([]byte, error) {
 func (r commandRecord) WriteText(p *report.Printer) {
 	c := r.command
 	if r.short {
-		p.Printf("  %-14s %s\n", c.Name, c.Summary)
+		p.Printf("  %-17s %s\n", c.Name, c.Summary)
 		return
 	}
 	p.Styled(report.Strong, "%s - %s\n", c.Name, c.Summary)
@@ -131,6 +131,10 @@ func (r commandRecord) WriteText(p *report.Printer) {
 		name := a.Name
 		if a.Switch != "" {
 			name = a.Switch
+		}
+		if len(name) > 24 { // a grammar rather than a name
+			p.Printf("  %s\n", name)
+			name = ""
 		}
 		p.Printf("  %-12s %s\n", name, a.Doc)
 	}

@@ -121,7 +121,7 @@ func TestCommands(t *testing.T) {
 		{".kdonly 2", ".kdonly: want 0 or 1\nusage: .kdonly [on]\n"},
 		{".compat 5", ".compat: era \"5\": want one of 6.2, 10.0.19041, 10.0.26100\nusage: .compat [era]\n"},
 		{".logclose", "no log file is open; .logopen FILE begins one\n"},
-		{".help log*", "Session\n  .logopen       write a new log of the session\n  .logappend     write a log of the session at the end of a file\n  .logclose      close the log\n"},
+		{".help log*", "Session\n  .logopen          write a new log of the session\n  .logappend        write a log of the session at the end of a file\n  .logclose         close the log\n"},
 		{".help zork", "no command matches \"zork\"; .help alone lists all\n"},
 		{".hh zork", "Couldn't resolve 'zork': no such command (.help lists the commands)\n"},
 		{"qq; .echo a", ""},
