@@ -17,9 +17,8 @@ comes from: " [file @ line]" behind the name, in uf the line before each
 instruction. As in kd that is off at first. Without a switch it changes over.
 
 Only private program databases know source lines; those that Microsoft publishes
-do not, nor do export tables and the symbols that were kept in the cache's index
-(lm f shows where symbols are from). The file's name is that on the machine that
-compiled it; the file itself is not looked for.`,
+do not, nor do export tables. The file's name is that on the machine that compiled
+it; the file itself is not looked for.`,
 	Example: ".lines -e\n.lines -d",
 	SeeAlso: []string{"k", "ln", "u", "uf"},
 	Args: []cmd.Arg{
@@ -48,7 +47,7 @@ func (r *lineSwitch) WriteText(p *report.Printer) {
 	}
 	p.Printf("Line number information will be loaded\n")
 	if len(r.Modules) == 0 {
-		p.Own("No symbols loaded so far know source lines: those of private PDBs do, not those kept in the index of the cache.\n")
+		p.Own("No symbols loaded so far know source lines: those of private PDBs do.\n")
 		return
 	}
 	p.Own("Source lines are known of: %s\n", strings.Join(r.Modules, " "))

@@ -123,6 +123,10 @@ func (s *search) openPDB(path string, loose bool) (*Found, error) {
 	if !loose {
 		if f := s.indexed(k); f != nil {
 			f.Path = path
+			if t, ok := f.Symbols.(*index.Table); ok {
+				x := &indexedPDB{Table: t, path: path}
+				f.Symbols, f.close = x, x.close
+			}
 			return f, nil
 		}
 	}
