@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"gokd/commands/report"
 	"gokd/model"
@@ -92,6 +93,24 @@ func TestParseArgs(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", d)
 			}
 		})
+	}
+}
+
+func TestClosest(t *testing.T) {
+	t.Parallel()
+	names := []string{"_EPROCESS", "_KPROCESS", "_ETHREAD", "_KTHREAD", "_E", "OBJECT"}
+	for name, want := range map[string][]string{
+		"_EPROCES":  {"_EPROCESS", "_KPROCESS"},
+		"eprocess":  {"_EPROCESS", "_KPROCESS"},
+		"_ETHRAED":  {"_ETHREAD"},
+		"OBJECTS":   {"OBJECT"},
+		"_NOTHING":  nil,
+		"E":         nil,
+		"_EPROCESS": {"_EPROCESS", "_KPROCESS"},
+	} {
+		if d := cmp.Diff(want, Closest(name, names, 2), cmpopts.EquateEmpty()); d != "" {
+			t.Errorf("%s (-want +got):\n%s", name, d)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"gokd/commands/report"
@@ -286,6 +287,26 @@ func (t *Table) Similar(name string, max int) []string {
 		}
 	}
 	return out
+}
+
+// Closest gives up to max of some names that are spelled almost like a mistyped
+// one, closest first: at most two letters apart, in any case, with or without a
+// leading underscore.
+func Closest(name string, names []string, max int) []string {
+	bare := func(s string) string { return strings.ToLower(strings.TrimLeft(s, "_")) }
+	word := bare(name)
+	var near [3][]string // by distance
+	for _, n := range names {
+		b := bare(n)
+		if len(b)-len(word) > 2 || len(word)-len(b) > 2 || len(b) <= 2 {
+			continue
+		}
+		if d := distance(word, b); d < len(near) {
+			near[d] = append(near[d], n)
+		}
+	}
+	all := slices.Concat(near[0], near[1], near[2])
+	return all[:min(max, len(all))]
 }
 
 // distance is the number of single-character edits between two words.

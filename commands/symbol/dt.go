@@ -150,7 +150,7 @@ func findType(ctx context.Context, s *cmd.Session, module, name string) (*found,
 			m, ok = k.Modules.ByName("nt")
 		}
 		if !ok {
-			return nil, &unknownName{module, name, "no module of that name is loaded (lm lists them)"}
+			return nil, &unknownName{module: module, name: name, why: "no module of that name is loaded (lm lists them)"}
 		}
 		ty, err := typeIn(ctx, m, name)
 		if err != nil {
@@ -183,7 +183,11 @@ func findType(ctx context.Context, s *cmd.Session, module, name string) (*found,
 		return &found{t: t, store: k.Types}, nil
 	}
 	if first == nil {
-		first = &unknownName{"", name, "no symbols are loaded"}
+		first = &unknownName{name: name, why: "no symbols are loaded"}
+	}
+	var near *unknownName
+	if errors.As(first, &near) && len(near.near) > 0 {
+		return nil, first
 	}
 	return nil, fmt.Errorf("%w; of the other modules only those are searched whose symbols are loaded: name the module, as in dt MODULE!%s", first, name)
 }
@@ -271,7 +275,11 @@ func notFound(m *model.Module, name string, why error) error {
 	origin, known := m.SymbolOrigin()
 	switch {
 	case known && origin.Match == types.MatchExact && origin.File != "":
-		return err // a table that knows all types does not have it
+		// A table that knows all types does not have it.
+		if l, ok := m.LoadedTypes().(types.Lister); ok {
+			err.near = cmd.Closest(name, l.TypeNames(), 3)
+		}
+		return err
 	case !id.Zero():
 		err.why = fmt.Sprintf("types of %s are in its symbols: %s, GUID %s, age %d", m.Name, id.PDB, id.GUID, id.Age)
 	default:
@@ -281,7 +289,10 @@ func notFound(m *model.Module, name string, why error) error {
 }
 
 // unknownName says in kd's words that nothing has a name, and why.
-type unknownName struct{ module, name, why string }
+type unknownName struct {
+	module, name, why string
+	near              []string // names that may have been meant
+}
 
 // Error gives kd's sentence, then the reason.
 func (e *unknownName) Error() string {
@@ -289,7 +300,10 @@ func (e *unknownName) Error() string {
 	if e.module != "" {
 		name = e.module + "!" + name
 	}
-	if e.why == "" {
+	switch {
+	case e.why == "" && len(e.near) > 0:
+		return "Symbol " + name + " not found.\nDid you mean " + strings.Join(e.near, ", ") + "?"
+	case e.why == "":
 		return "Symbol " + name + " not found."
 	}
 	return "Symbol " + name + " not found: " + e.why

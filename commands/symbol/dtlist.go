@@ -201,7 +201,7 @@ func listTypes(ctx context.Context, s *cmd.Session, o *dtOptions, out report.Sin
 	w := cmd.NewWildcard(pattern, true)
 	modules := chooseModules(s.Kernel, o.module)
 	if len(modules) == 0 {
-		return &unknownName{o.module, o.name, "no module of that name is loaded (lm lists them)"}
+		return &unknownName{module: o.module, name: o.name, why: "no module of that name is loaded (lm lists them)"}
 	}
 	if o.verbose {
 		size := ""

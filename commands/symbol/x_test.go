@@ -239,6 +239,8 @@ func TestReal(t *testing.T) {
 		{"dt nt!_KTHREAD @$thread Priority WaitIrql", "   +0x0c3 Priority : 13 ''\n   +0x186 WaitIrql : 0 ''\n"},
 		{"dt _EPROCESS @$proc UniqueProcessId ImageFileName", "nt!_EPROCESS\n   +0x440 UniqueProcessId : 0x00000000`00000004 Void\n   +0x5a8 ImageFileName   : [15]  \"System\"\n"},
 		{"dt nt!_NOTHING", "Symbol nt!_NOTHING not found.\n"},
+		{"dt nt!_EPROCES", "Symbol nt!_EPROCES not found.\nDid you mean _EPROCESS, _KPROCESS?\n"},
+		{"dt eproces", "Symbol nt!eproces not found.\nDid you mean _EPROCESS, _KPROCESS?\n"},
 		{"dt nt!_KDPC Nothing", "Cannot find specified field members. _KDPC has no such member\n"},
 		{"dt nt!PsIdleProcess", "nt!PsIdleProcess at 0xfffff804`7c6fc4b8: <no type information>: its isf symbols do not tell its type; dt TYPE fffff8047c6fc4b8 shows it as a type that you name\n"},
 		{"dt nt!_OBJECT_HEADER_*_INFO", "          nt!_OBJECT_HEADER_AUDIT_INFO\n          nt!_OBJECT_HEADER_CREATOR_INFO\n          nt!_OBJECT_HEADER_EXTENDED_INFO\n" +
