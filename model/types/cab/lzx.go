@@ -98,13 +98,13 @@ func (z *lzx) unpack(packed []byte, size int) ([]byte, error) {
 		}
 	}
 	start := z.at
-	for todo := uint32(size); todo > 0; {
+	for rest := uint32(size); rest > 0; {
 		if z.left == 0 {
 			if err := z.block(in); err != nil {
 				return nil, err
 			}
 		}
-		n := min(todo, z.left)
+		n := min(rest, z.left)
 		var err error
 		if z.kind == blockRaw {
 			err = z.raw(in, n)
@@ -114,7 +114,7 @@ func (z *lzx) unpack(packed []byte, size int) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		todo, z.left = todo-n, z.left-n
+		rest, z.left = rest-n, z.left-n
 		if z.left == 0 && z.padding && in.skipByte() {
 			z.padding = false
 		}

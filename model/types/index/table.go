@@ -91,19 +91,19 @@ func (t *Table) typ(n uint32) *types.Type {
 	if t.made == nil {
 		t.made = make([]*types.Type, t.count(secTypes))
 	}
-	var todo []uint32
+	var pending []uint32
 	ask := func(n uint32) *types.Type {
 		if t.made[n] == nil {
 			t.made[n] = new(types.Type)
-			todo = append(todo, n)
+			pending = append(pending, n)
 		}
 		return t.made[n]
 	}
 	found := ask(n)
-	for len(todo) > 0 {
-		last := len(todo) - 1
-		n := todo[last]
-		todo = todo[:last]
+	for len(pending) > 0 {
+		last := len(pending) - 1
+		n := pending[last]
+		pending = pending[:last]
 		t.fill(t.made[n], int(n), ask)
 	}
 	return found
