@@ -295,7 +295,7 @@ func FuzzRun(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, content []byte, name string) {
 		if len(content) > mem.PageSize || len(name) > 40 {
-			t.Skip()
+			t.Skip("longer than a page of memory or a name")
 		}
 		m := newMachine()
 		m.mapped(0xfffffa8000001000, content)
