@@ -16,6 +16,7 @@ import (
 	"gokd/commands/symbol"
 	"gokd/commands/symload"
 	"gokd/commands/thread"
+	"gokd/commands/vm"
 )
 
 // Table joins the commands of all groups. An error is a mistake in a
@@ -33,5 +34,6 @@ func Table() (*cmd.Table, error) {
 		code.Commands(),
 		lock.Commands(),
 		pool.Commands(),
+		vm.Commands(),
 	)...)
 }

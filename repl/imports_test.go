@@ -22,7 +22,7 @@ var mayImport = map[string]string{
 
 	"repl/source": "dumpfmt model",
 
-	"commands":         "commands/cmd commands/session commands/script commands/memory commands/symbol commands/symload commands/process commands/thread commands/stack commands/code commands/lock commands/pool commands/lesson",
+	"commands":         "commands/cmd commands/session commands/script commands/memory commands/symbol commands/symload commands/process commands/thread commands/stack commands/code commands/lock commands/pool commands/vm commands/lesson",
 	"commands/cmd":     "commands/report model model/mem model/types model/types/sympath",
 	"commands/report":  "",
 	"commands/masm":    "commands/cmd model model/mem model/types model/unwind",
@@ -37,7 +37,8 @@ var mayImport = map[string]string{
 	"commands/process": group + " commands/show",
 	"commands/thread":  group + " commands/show",
 	"commands/lock":    group + " commands/show",
-	"commands/pool":    group + " commands/show",
+	"commands/pool":    group + " commands/show model/pool/cell model/pool/heap",
+	"commands/vm":      group + " commands/show model/pool/cell model/pool/heap",
 	"commands/lesson":  group + " commands/show",
 
 	"model":                   "model/mem model/types model/types/undname",
@@ -54,7 +55,10 @@ var mayImport = map[string]string{
 	"model/process":           walker,
 	"model/thread":            walker + " model/process",
 	"model/resource":          walker + " model/process model/thread",
-	"model/pool":              walker,
+	"model/pool":              walker + " model/pool/cell model/pool/heap",
+	"model/pool/cell":         "model/mem",
+	"model/pool/heap":         walker + " model/pool/cell",
+	"model/pool/heaptest":     "model/mem model/types model/modeltest", // for tests only
 	"model/ident":             walker + " model/process model/thread model/resource model/pool",
 	"model/diagnose":          walker + " model/process model/thread model/resource model/pool model/ident",
 	"model/modeltest":         "model model/mem model/types model/types/sympath dumpfmt dumpfmt/dumptest/shared repl/source", // for tests only

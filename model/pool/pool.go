@@ -71,18 +71,34 @@ func (s State) String() string {
 // sizes count.
 const HeaderSize = 0x10
 
+// Place tells in which structure a block was found.
+type Place uint8
+
+// The places of blocks.
+const (
+	InPage    Place = iota // a page of the page pools (up to build 17763)
+	InTable                // the table of large allocations
+	InVS                   // a variable-size subsegment of a segment heap
+	InLFH                  // a slot of a low-fragmentation subsegment
+	InRange                // whole units of a heap's segment
+	InSpecial              // a page of special pool
+)
+
 // Block is one allocation, or one free piece between allocations.
 type Block struct {
 	Header       mem.VA // of the _POOL_HEADER; of a large allocation its first byte
 	Body         mem.VA // what the allocating code got
 	Size         uint64 // bytes; with the header for a small block
+	Room         uint64 // bytes set aside for it, from Header on; 0 where not told
 	Billed       uint64 // ProcessBilled as stored; see Pool.Owner
+	Heap         mem.VA // the _SEGMENT_HEAP it lies in; 0 where in none
 	PreviousSize uint32 // bytes of the block before it in its page; 0 for the first
 	Tag          Tag    // of a free block: of its last use
 	Type         uint16 // PoolType as stored
 	Index        uint8  // PoolIndex as stored
 	Kind         Kind
 	State        State
+	Place        Place
 	Protected    bool // the tag had bit 31 set: it must be named to free the block
 	Large        bool // whole pages, without a header
 }

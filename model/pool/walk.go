@@ -32,6 +32,7 @@ type Summary struct {
 	LargeMissing  uint64 // entries that are not in the dump
 	LargeOdd      uint64 // entries that make no sense
 	SmallUnwalked bool   // this build's small blocks live in segment heaps
+	Coverage      Coverage
 	Interrupted   bool
 	Reached       mem.VA // up to where small blocks were handed out
 }
@@ -47,6 +48,7 @@ func (s *Summary) add(t Summary) {
 	s.Large += t.Large
 	s.LargeMissing += t.LargeMissing
 	s.LargeOdd += t.LargeOdd
+	s.Coverage.Add(t.Coverage)
 }
 
 // Skipped is how many things could not be read: pages, page tables, entries.
