@@ -38,6 +38,10 @@ type Session struct {
 	Scope       Scope
 	StackDepth  int  // frames that k shows, .kframes; 0: 256
 	SourceLines bool // source lines are shown, .lines
+	// LogonSession is the number of the session that !session chose, whose pool
+	// and memory commands about session space speak of; nil: none was chosen,
+	// all of them count.
+	LogonSession *uint32
 	KeepGoing   bool // a failing command does not stop a script
 	Interactive bool // commands come from a terminal
 	Quit        bool // q was typed
