@@ -42,10 +42,10 @@ type Session struct {
 	// and memory commands about session space speak of; nil: none was chosen,
 	// all of them count.
 	LogonSession *uint32
-	KeepGoing   bool // a failing command does not stop a script
-	Interactive bool // commands come from a terminal
-	Quit        bool // q was typed
-	Failed      bool // a command failed
+	KeepGoing    bool // a failing command does not stop a script
+	Interactive  bool // commands come from a terminal
+	Quit         bool // q was typed
+	Failed       bool // a command failed
 
 	// Progress shows how far a long walk is; nil where nothing is shown. total
 	// is 0 where it is not known.
