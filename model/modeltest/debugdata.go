@@ -32,6 +32,11 @@ func (m *Machine) debugData() {
 		off, _ := m.Field(o.typ, o.path...)
 		le.PutUint16(b[o.at:], uint16(off))
 	}
+	for name, off := range blockNames {
+		if at, ok := m.globals[name]; ok {
+			le.PutUint64(b[off:], uint64(at))
+		}
+	}
 	for at, typ := range map[int]string{0x2b0: "_KPRCB", 0x2c0: "_ETHREAD"} {
 		t, err := m.Layout.Type(typ)
 		if err != nil {
@@ -43,9 +48,17 @@ func (m *Machine) debugData() {
 		le.PutUint16(b[0x2c0:], 0xfff0)
 	}
 	m.Put(debugData, b...)
-	m.Put64(blockList, uint64(prcb))
-	idle := m.Thread(m.System, 0)
-	m.threads[m.System] = m.threads[m.System][:len(m.threads[m.System])-1]
-	m.Set(prcb, uint64(idle), "_KPRCB", "CurrentThread")
-	m.Set(prcb, uint64(idle), "_KPRCB", "IdleThread")
+	for i, at := range append([]mem.VA{prcb}, m.prcbs...) {
+		m.Put64(blockList+mem.VA(8*i), uint64(at))
+		idle := m.Thread(m.System, 0)
+		m.threads[m.System] = m.threads[m.System][:len(m.threads[m.System])-1]
+		m.Set(at, uint64(idle), "_KPRCB", "CurrentThread")
+		m.Set(at, uint64(idle), "_KPRCB", "IdleThread")
+	}
+}
+
+// blockNames are the variables of the pool that the block names.
+var blockNames = map[string]int{
+	"MmNonPagedPoolStart": 0x110, "MmNonPagedPoolEnd": 0x118, "MmPagedPoolStart": 0x120, "MmPagedPoolEnd": 0x128,
+	"PoolTrackTable": 0x1b8, "NonPagedPoolDescriptor": 0x1c0, "MmSpecialPoolTag": 0x238,
 }

@@ -1,6 +1,8 @@
 // Package modeltest makes small machines for tests: structures laid out for a
-// build in memory of a few pages, opened through model.Load like any dump. It
-// also opens the kernels of dump files.
+// build in memory of a few pages, opened through model.Load like any dump. Open
+// gives them as blocks of virtual memory, as a triage dump holds them; OpenPaged
+// as physical memory with page tables, of which each page has a state. It also
+// opens the kernels of dump files.
 //
 // It writes fields by the embedded layouts and knows no rule of the walkers.
 package modeltest
@@ -30,6 +32,22 @@ type Machine struct {
 	procs   []mem.VA
 	threads map[mem.VA][]mem.VA
 	res     []mem.VA
+	modules []mem.VA // loader entries
+	prcbs   []mem.VA // of the processors behind the first
+
+	// What a machine with page tables has besides.
+	variables mem.VA // the next free one
+	globals   map[string]mem.VA
+	states    map[mem.VA]pageState
+	large     map[mem.VA]bool // 2 MB pages
+	lost      map[mem.VA]bool // 2 MB whose page table is not in the dump
+	spaces    []*Machine
+	memory    *Memory
+
+	// An address space of some processes: parent's, but for [first, last].
+	parent      *Machine
+	first, last mem.VA
+	owners      []mem.VA
 }
 
 // Addresses of what every machine has.
@@ -52,6 +70,8 @@ const StackSize = 0x6000
 func New(t testing.TB, l *types.Layout) *Machine {
 	t.Helper()
 	m := &Machine{t: t, Layout: l, pages: map[mem.VA]*[mem.PageSize]byte{}, next: objects, threads: map[mem.VA][]mem.VA{}}
+	m.globals, m.states = map[string]mem.VA{}, map[mem.VA]pageState{}
+	m.large, m.lost = map[mem.VA]bool{}, map[mem.VA]bool{}
 	m.System = m.Process(4, 0, "System")
 	return m
 }
@@ -67,6 +87,9 @@ func (m *Machine) Alloc(n int) mem.VA {
 }
 
 func (m *Machine) page(at mem.VA) *[mem.PageSize]byte {
+	if m.parent != nil && m.private(at) == nil {
+		return m.parent.page(at)
+	}
 	p := m.pages[at.Page()]
 	if p == nil {
 		p = new([mem.PageSize]byte)
@@ -77,8 +100,9 @@ func (m *Machine) page(at mem.VA) *[mem.PageSize]byte {
 
 // Put writes bytes.
 func (m *Machine) Put(at mem.VA, b ...byte) {
-	for i, c := range b {
-		m.page(at + mem.VA(i))[uint64(at+mem.VA(i))%mem.PageSize] = c
+	for len(b) > 0 {
+		n := copy(m.page(at)[uint64(at)%mem.PageSize:], b)
+		at, b = at+mem.VA(n), b[n:]
 	}
 }
 
@@ -235,14 +259,23 @@ func (m *Machine) Resource() mem.VA {
 	return at
 }
 
+// existing gives the page of an address; nil where there is none.
+func (m *Machine) existing(at mem.VA) *[mem.PageSize]byte {
+	if m.parent != nil && m.private(at) == nil {
+		return m.parent.existing(at)
+	}
+	return m.pages[at.Page()]
+}
+
 // ReadVirtual implements mem.Virtual.
 func (m *Machine) ReadVirtual(b []byte, at mem.VA) (int, error) {
-	for n := range b {
-		page := m.pages[(at + mem.VA(n)).Page()]
+	for n := 0; n < len(b); {
+		va := at + mem.VA(n)
+		page := m.existing(va)
 		if page == nil {
-			return n, &mem.Fault{Kind: mem.NotCaptured, VA: at + mem.VA(n)}
+			return n, &mem.Fault{Kind: mem.NotCaptured, VA: va}
 		}
-		b[n] = page[uint64(at+mem.VA(n))%mem.PageSize]
+		n += copy(b[n:], page[uint64(va)%mem.PageSize:])
 	}
 	return len(b), nil
 }
@@ -250,19 +283,10 @@ func (m *Machine) ReadVirtual(b []byte, at mem.VA) (int, error) {
 // Open closes the lists and opens the machine.
 func (m *Machine) Open() *model.Kernel {
 	m.t.Helper()
-	m.link(procHead, m.procs, "_EPROCESS", "ActiveProcessLinks")
-	m.link(resHead, m.res, "_ERESOURCE", "SystemResourcesList")
-	m.Link(modHead)
-	for _, p := range m.procs {
-		ps, _ := m.Field("_EPROCESS", "ThreadListHead")
-		ke, _ := m.Field("_EPROCESS", "Pcb", "ThreadListHead")
-		m.link(p+mem.VA(ps), m.threads[p], "_ETHREAD", "ThreadListEntry")
-		m.link(p+mem.VA(ke), m.threads[p], "_ETHREAD", "Tcb", "ThreadListEntry")
-	}
-	m.debugData()
+	m.finish()
 	k, err := model.Load(context.Background(), model.Source{
 		Name: "machine", Machine: model.MachineX64, Build: m.Layout.Origin().Build, Virtual: m,
-		DebugData: debugData, LoadedModules: modHead, ActiveProcs: procHead, Processors: 1,
+		DebugData: debugData, LoadedModules: modHead, ActiveProcs: procHead, Processors: uint32(1 + len(m.prcbs)),
 	})
 	if err != nil {
 		m.t.Fatal(err)
@@ -271,6 +295,20 @@ func (m *Machine) Open() *model.Kernel {
 		m.t.Fatalf("the layout of %s did not prove itself: %v", m.Layout.Family(), k.Warnings)
 	}
 	return k
+}
+
+// finish closes the lists and writes the debugger data block.
+func (m *Machine) finish() {
+	m.link(procHead, m.procs, "_EPROCESS", "ActiveProcessLinks")
+	m.link(resHead, m.res, "_ERESOURCE", "SystemResourcesList")
+	m.link(modHead, m.modules, "_KLDR_DATA_TABLE_ENTRY", "InLoadOrderLinks")
+	for _, p := range m.procs {
+		ps, _ := m.Field("_EPROCESS", "ThreadListHead")
+		ke, _ := m.Field("_EPROCESS", "Pcb", "ThreadListHead")
+		m.link(p+mem.VA(ps), m.threads[p], "_ETHREAD", "ThreadListEntry")
+		m.link(p+mem.VA(ke), m.threads[p], "_ETHREAD", "Tcb", "ThreadListEntry")
+	}
+	m.debugData()
 }
 
 func (m *Machine) link(head mem.VA, items []mem.VA, typ string, path ...string) {
