@@ -26,7 +26,8 @@ type Usage struct {
 // Limits of the tracker tables, far above what a machine can have: the table
 // starts with 2048 entries and a registry value can enlarge it.
 const (
-	maxTrackers   = 1 << 20
+	maxTrackers   = 1 << 20 // entries of one table
+	maxEntries    = 1 << 24 // of all tables: four times what 2048 processors have
 	maxProcessors = 2048
 )
 
@@ -35,6 +36,19 @@ type trackerTable struct {
 	at    mem.VA
 	count uint64
 }
+
+// Trackers is what the tracker tables say, and what they lack.
+type Trackers struct {
+	Rows     []Usage // by tag; what did not fit is a row of its own
+	Overflow Usage   // the last slot of each table, which counts allocations whose tag found no other
+	Tables   int     // that were added up
+	Entries  uint64  // of all tables
+	Missing  uint64  // entries that could not be read
+	Errs     []error // a *PartError for each table of which a part is missing
+}
+
+// Whole reports whether every entry was read, so that the sums are exact.
+func (t *Trackers) Whole() bool { return t.Missing == 0 }
 
 // Usages yields how much each tag holds, sorted by tag. Windows keeps a table
 // per processor (ExPoolTagTables) besides the first one (PoolTrackTable) and an
@@ -46,9 +60,10 @@ type trackerTable struct {
 // rows that follow are then too small or too large. A *MissingError, a
 // *model.GlobalError or an error of the context stands alone.
 func (p *Pool) Usages(ctx context.Context) iter.Seq2[Usage, error] {
-	return p.usages(ctx, func() ([]trackerTable, error) { return p.trackerTables() }, p.k.Space)
+	return func(yield func(Usage, error) bool) { yieldRows(p.Trackers(ctx))(yield) }
 }
 
+// usages is Usages for other tables, such as those of a session.
 func (p *Pool) usages(ctx context.Context, tables func() ([]trackerTable, error), space *mem.Space) iter.Seq2[Usage, error] {
 	return func(yield func(Usage, error) bool) {
 		list, err := tables()
@@ -56,17 +71,23 @@ func (p *Pool) usages(ctx context.Context, tables func() ([]trackerTable, error)
 			yield(Usage{}, err)
 			return
 		}
-		rows, partly, err := p.addUp(ctx, space, list)
+		yieldRows(p.addUp(ctx, space, list, nil))(yield)
+	}
+}
+
+// yieldRows hands out the errors and then the rows of tables.
+func yieldRows(t *Trackers, err error) iter.Seq2[Usage, error] {
+	return func(yield func(Usage, error) bool) {
 		if err != nil {
 			yield(Usage{}, err)
 			return
 		}
-		for _, e := range partly {
+		for _, e := range t.Errs {
 			if !yield(Usage{}, e) {
 				return
 			}
 		}
-		for _, u := range rows {
+		for _, u := range t.Rows {
 			if !yield(u, nil) {
 				return
 			}
@@ -74,25 +95,38 @@ func (p *Pool) usages(ctx context.Context, tables func() ([]trackerTable, error)
 	}
 }
 
-// trackerTables lists the distinct tables of the machine.
-func (p *Pool) trackerTables() ([]trackerTable, error) {
+// Trackers adds up the machine's tracker tables. The errors are those that
+// stand alone in Usages.
+func (p *Pool) Trackers(ctx context.Context) (*Trackers, error) {
+	list, lost, err := p.trackerTables()
+	if err != nil {
+		return nil, err
+	}
+	return p.addUp(ctx, p.k.Space, list, lost)
+}
+
+// trackerTables lists the distinct tables of the machine. lost tells of those
+// whose address is not in the dump.
+func (p *Pool) trackerTables() (list []trackerTable, lost []*PartError, err error) {
 	const what = "pool tracker table"
 	if p.k.Triage() {
-		return nil, &MissingError{what, errors.New("a triage dump has no tables of the pool")}
+		return nil, nil, &MissingError{what, errors.New("a triage dump has no tables of the pool")}
 	}
 	first, err := p.tableVariable(what, "PoolTrackTable")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	list := []trackerTable{first}
+	list = []trackerTable{first}
 	perCPU, err := p.k.Global("ExPoolTagTables")
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for i := range min(max(int(p.k.Source.Processors), 1), maxProcessors) {
-		at, err := p.k.Space.Pointer(perCPU + mem.VA(8*i))
+		slot := perCPU + mem.VA(8*i)
+		at, err := p.k.Space.Pointer(slot)
 		if err != nil {
-			return nil, &MissingError{fmt.Sprintf("address of processor %d's pool tracker table (nt!ExPoolTagTables)", i), err}
+			lost = append(lost, &PartError{fmt.Sprintf("address of processor %d's %s", i, what), slot, first.count, err})
+			continue
 		}
 		same := func(t trackerTable) bool { return t.at == at }
 		if at != 0 && !slices.ContainsFunc(list, same) {
@@ -101,10 +135,10 @@ func (p *Pool) trackerTables() ([]trackerTable, error) {
 	}
 	extra, err := p.pointerVariable(what+" expansion", "PoolTrackTableExpansion")
 	if err != nil || extra == 0 {
-		return list, err
+		return list, lost, err
 	}
 	count, err := p.countVariable(what+" expansion", "PoolTrackTableExpansionSize", maxTrackers)
-	return append(list, trackerTable{extra, count}), err
+	return append(list, trackerTable{extra, count}), lost, err
 }
 
 // tableVariable reads where a tracker table lies: its address is in the variable
@@ -151,47 +185,85 @@ func (p *Pool) countVariable(what, name string, limit uint64) (uint64, error) {
 	return n, nil
 }
 
-// addUp sums tables per tag. partly tells of parts that are missing; err is set
-// where nothing at all could be read.
-func (p *Pool) addUp(ctx context.Context, space *mem.Space, list []trackerTable) (rows []Usage, partly []error, err error) {
-	sums := map[Tag]Usage{}
-	l := &p.layout
-	var missing, total uint64
-	for _, t := range list {
-		part, err := readTable(ctx, space, "pool tracker table", t.at, t.count, l.trackSize, func(e []byte) {
-			key := uint32(l.key.get(e))
-			if key == 0 {
-				return // an unused slot
-			}
-			tag, _ := TagOf(key)
-			u := sums[tag]
-			u.Tag = tag
-			l.nonpaged.add(e, &u.Nonpaged)
-			l.paged.add(e, &u.Paged)
-			sums[tag] = u
-		})
+// addUp sums tables per tag. The error is set where nothing at all could be
+// read, and where ctx ended the work.
+func (p *Pool) addUp(ctx context.Context, space *mem.Space, list []trackerTable, lost []*PartError) (*Trackers, error) {
+	const what = "pool tracker table"
+	sums := map[Tag]*Usage{}
+	t := &Trackers{Tables: len(list)}
+	for _, e := range lost {
+		t.lose(e)
+		t.Entries += e.Entries
+	}
+	for _, table := range list {
+		t.Entries += table.count
+		if t.Entries-t.Missing > maxEntries {
+			t.lose(&PartError{what, table.at, table.count, fmt.Errorf("more than %d entries in all tables: %w", maxEntries, ErrLimit)})
+			continue
+		}
+		part, err := p.addTable(ctx, space, table, sums, &t.Overflow)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		total += t.count
 		if part != nil {
-			missing += part.Entries
-			partly = append(partly, part)
+			t.lose(part)
 		}
 	}
-	if missing == total && total > 0 {
-		return nil, nil, &MissingError{"pool tracker table", errors.Unwrap(partly[0])}
+	if t.Missing == t.Entries && t.Entries > 0 {
+		return nil, &MissingError{what, errors.Unwrap(t.Errs[0])}
 	}
-	for _, u := range sorted(sums) {
-		l.nonpaged.finish(&u.Nonpaged)
-		l.paged.finish(&u.Paged)
+	p.layout.finish(&t.Overflow)
+	for _, u := range sums {
+		p.layout.finish(u)
 		// The row for what did not fit is there from the start and says nothing
 		// while it is empty.
 		if u.Nonpaged != (Count{}) || u.Paged != (Count{}) {
-			rows = append(rows, u)
+			t.Rows = append(t.Rows, *u)
 		}
 	}
-	return rows, partly, nil
+	slices.SortFunc(t.Rows, func(a, b Usage) int { return a.Tag.Compare(b.Tag) })
+	return t, nil
+}
+
+func (t *Trackers) lose(e *PartError) {
+	t.Missing += e.Entries
+	t.Errs = append(t.Errs, e)
+}
+
+// addTable adds the rows of one table. Its last slot is never a tag's own: it
+// takes what finds no slot (ReactOS expool.c makes the table one larger than
+// its hash reaches).
+func (p *Pool) addTable(ctx context.Context, space *mem.Space, t trackerTable, sums map[Tag]*Usage, overflow *Usage) (*PartError, error) {
+	l := &p.layout
+	return readEntries(ctx, space, "pool tracker table", t.at, t.count, l.trackSize, func(e []byte, i uint64) {
+		key := uint32(l.key.get(e))
+		if key == 0 {
+			return // an unused slot
+		}
+		tag, _ := TagOf(key)
+		u := sums[tag]
+		if u == nil {
+			u = &Usage{Tag: tag}
+			sums[tag] = u
+		}
+		l.add(e, u)
+		if i == t.count-1 && i > 0 {
+			overflow.Tag = tag
+			l.add(e, overflow)
+		}
+	})
+}
+
+// add adds the counters of an entry to a row.
+func (l *layout) add(entry []byte, to *Usage) {
+	l.nonpaged.add(entry, &to.Nonpaged)
+	l.paged.add(entry, &to.Paged)
+}
+
+// finish works out what is live of a row.
+func (l *layout) finish(u *Usage) {
+	l.nonpaged.finish(&u.Nonpaged)
+	l.paged.finish(&u.Paged)
 }
 
 func (c counters) add(entry []byte, to *Count) {
@@ -235,9 +307,15 @@ func sorted(rows map[Tag]Usage) []Usage {
 // tableChunk is how much of a table is read at once, in bytes.
 const tableChunk = 1 << 16
 
-// readTable visits the entries of a table. Where a page of it is missing the
-// entries that touch the page are counted and skipped. The error is ctx's.
+// readTable is readEntries for visitors that need no numbers.
 func readTable(ctx context.Context, space *mem.Space, what string, at mem.VA, count, stride uint64, visit func([]byte)) (*PartError, error) {
+	return readEntries(ctx, space, what, at, count, stride, func(e []byte, _ uint64) { visit(e) })
+}
+
+// readEntries visits the entries of a table with their numbers. Where a page of
+// it is missing the entries that touch the page are counted and skipped. The
+// error is ctx's.
+func readEntries(ctx context.Context, space *mem.Space, what string, at mem.VA, count, stride uint64, visit func(entry []byte, i uint64)) (*PartError, error) {
 	part := PartError{What: what, At: at}
 	if at == 0 || count == 0 {
 		return nil, nil
@@ -256,7 +334,7 @@ func readTable(ctx context.Context, space *mem.Space, what string, at mem.VA, co
 		n, err := space.ReadVirtual(buf[:want], where)
 		whole := uint64(n) / stride
 		for e := range whole {
-			visit(buf[e*stride : (e+1)*stride])
+			visit(buf[e*stride:(e+1)*stride], i+e)
 		}
 		i += whole
 		if err == nil || i >= count {
