@@ -1,0 +1,329 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"gokd/model/mem"
+	"gokd/model/pool/cell"
+)
+
+// Two sources tell how much of the pool a tag holds: the kernel's counters, and
+// the blocks themselves. Verify holds one against the other. They agree in a
+// dump that has everything; where they do not, what the dump lacks bounds by how
+// much they may differ, and a difference beyond that is corruption, or a build
+// that is read wrongly.
+
+// Found is what was found of one tag in one pool.
+type Found struct {
+	Allocs, Bytes         int64 // small blocks in use, with their headers
+	Large                 int64 // large allocations
+	LargeBytes            int64 // of these, as they were asked for
+	LargePages            int64 // and rounded to pages, as the counters have them
+	Cached, CachedBytes   int64 // freed blocks that wait on lists of the pool: no counter has them
+	Special, SpecialBytes int64 // blocks in pages of special pool
+}
+
+// All is the number of allocations that the counters should have.
+func (f Found) All() int64 { return f.Allocs + f.Large + f.Special }
+
+// AllBytes is the bytes that the counters should have.
+func (f Found) AllBytes() int64 { return f.Bytes + f.LargePages + f.SpecialBytes }
+
+func (f *Found) add(g Found) {
+	f.Allocs += g.Allocs
+	f.Bytes += g.Bytes
+	f.Large += g.Large
+	f.LargeBytes += g.LargeBytes
+	f.LargePages += g.LargePages
+	f.Cached += g.Cached
+	f.CachedBytes += g.CachedBytes
+	f.Special += g.Special
+	f.SpecialBytes += g.SpecialBytes
+}
+
+// Verdict is the result of a comparison.
+type Verdict uint8
+
+// The verdicts. Within: what differs is no more than what is missing from the
+// dump, or than what is known not to be counted.
+const (
+	Agrees Verdict = iota
+	Within
+	Differs
+)
+
+var verdictNames = [...]string{"agrees", "within", "differs"}
+
+// String gives the verdict as records spell it.
+func (v Verdict) String() string {
+	if int(v) < len(verdictNames) {
+		return verdictNames[v]
+	}
+	return "unknown"
+}
+
+// TagCheck is the comparison of one tag in one pool.
+type TagCheck struct {
+	Tag     Tag
+	Kind    Kind
+	Known   bool // a tracker table has a row of the tag
+	Tracked Count
+	Found   Found
+	Allocs  int64 // counters less blocks
+	Bytes   int64
+	Verdict Verdict
+	Reasons []Reason // that account for the difference, or may
+}
+
+// PoolCheck is what one pool has as a whole.
+type PoolCheck struct {
+	Kind     Kind
+	Tracked  Count // of all tags
+	Found    Found
+	Summary  Summary // of the walk
+	WalkErr  error   // why there was no walk of small blocks, or not of all
+	LargeErr error   // why the large allocations are not known
+	Lacking  int64   // bytes that counters have beyond the blocks, summed over such tags
+}
+
+// Verification is the comparison of a machine's pools, or of session pool.
+type Verification struct {
+	Trackers   *Trackers
+	Pools      []PoolCheck
+	Tags       []TagCheck // by tag, nonpaged before paged; rows of zeros are left out
+	Agree      int        // tags and pools of each verdict
+	Within     int
+	Differ     int
+	Processors int
+}
+
+// VerifyQuery says what is to be verified.
+type VerifyQuery struct {
+	Session bool    // session pool, and not the machine's
+	ID      *uint32 // of this session alone
+	// Progress is told now and then how many pages of a pool were read.
+	Progress func(kind Kind, pages uint64)
+}
+
+// Verify holds the tracker tables against the walked blocks and the tables of
+// large allocations. It fails where there are no counters at all, and with ctx's
+// error; a pool that can't be walked is a result.
+func (p *Pool) Verify(ctx context.Context, q VerifyQuery) (*Verification, error) {
+	in := verifyInput{processors: max(int(p.k.Source.Processors), 1)}
+	var err error
+	kinds := []Kind{Nonpaged, Paged}
+	if q.Session {
+		kinds = []Kind{Session}
+		in.trackers, err = p.SessionTrackers(ctx, q.ID)
+	} else {
+		in.trackers, err = p.Trackers(ctx)
+		in.own = p.ownTables(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, kind := range kinds {
+		a := &account{PoolCheck: PoolCheck{Kind: kind}, tags: map[Tag]*Found{}}
+		var tell func(uint64)
+		if q.Progress != nil {
+			tell = func(n uint64) { q.Progress(kind, n) }
+		}
+		if q.Session {
+			p.accountSession(ctx, a, q.ID, tell)
+		} else {
+			p.accountPool(ctx, a, tell)
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		in.pools = append(in.pools, a)
+	}
+	return in.compare(), nil
+}
+
+// account gathers what is found in a pool.
+type account struct {
+	PoolCheck
+	tags map[Tag]*Found
+
+	lastTag uint32 // of the block before: neighbours often share a tag
+	last    *Found
+}
+
+// of gives the account of a tag; value is as stored, protection bit or not.
+func (a *account) of(value uint32) *Found {
+	if value &^= protectedBit; a.last != nil && value == a.lastTag {
+		return a.last
+	}
+	tag, _ := TagOf(value)
+	f := a.tags[tag]
+	if f == nil {
+		f = &Found{}
+		a.tags[tag] = f
+	}
+	a.lastTag, a.last = value, f
+	return f
+}
+
+func (a *account) small(value uint32, size uint64, s State) {
+	switch s {
+	case Allocated:
+		f := a.of(value)
+		f.Allocs++
+		f.Bytes += int64(size)
+	case Cached:
+		f := a.of(value)
+		f.Cached++
+		f.CachedBytes += int64(size)
+	}
+}
+
+func (a *account) large(b Block) {
+	f := a.of(b.Tag.Value())
+	f.Large++
+	f.LargeBytes += int64(b.Size)
+	f.LargePages += int64((b.Size + mem.PageSize - 1) &^ (mem.PageSize - 1))
+}
+
+// accountPool gathers one of the machine's pools.
+func (p *Pool) accountPool(ctx context.Context, a *account, tell func(uint64)) {
+	x, err := p.Index(ctx, a.Kind, tell)
+	if err != nil {
+		a.WalkErr = err
+	} else {
+		a.Summary = x.Summary()
+		x.Cells(func(part []cell.Cell) bool {
+			for _, c := range part {
+				a.small(c.Tag(), c.Size(), State(c.State()))
+			}
+			return ctx.Err() == nil
+		})
+		if a.Summary.SmallUnwalked {
+			a.WalkErr = errors.New(a.Summary.Covers())
+		}
+	}
+	t, err := p.bigPages(ctx)
+	if err != nil {
+		a.LargeErr = err
+		return
+	}
+	a.Summary.LargeOdd = t.odd
+	if a.Summary.LargeMissing = 0; t.partial != nil {
+		a.Summary.LargeMissing = t.partial.Entries
+	}
+	for _, b := range t.blocks {
+		if b.Kind == a.Kind {
+			a.large(b)
+		}
+	}
+}
+
+// accountSession gathers session pool, of all sessions or of one.
+func (p *Pool) accountSession(ctx context.Context, a *account, id *uint32, tell func(uint64)) {
+	w, err := p.Find(ctx, Query{Kind: Session, Progress: tell})
+	if err != nil {
+		a.WalkErr = err
+		return
+	}
+	seen := false
+	for _, r := range w.Ranges() {
+		if id != nil && r.Session != *id {
+			continue
+		}
+		seen = true
+		for b, err := range w.Small(ctx, r) {
+			if err == nil {
+				a.small(b.Tag.Value(), b.Size, b.State)
+			}
+		}
+		if r.big == nil {
+			a.LargeErr = fmt.Errorf("session %d: its table of large allocations is not in the dump", r.Session)
+			continue
+		}
+		if r.big.partial != nil {
+			a.Summary.LargeMissing += r.big.partial.Entries
+		}
+		a.Summary.LargeOdd += r.big.odd
+		for _, b := range r.big.blocks {
+			a.large(b)
+		}
+	}
+	if !seen && id != nil {
+		a.WalkErr = &MissingError{fmt.Sprintf("pool of session %d", *id), errors.New("no process of it leads there")}
+	}
+	large, odd := a.Summary.LargeMissing, a.Summary.LargeOdd
+	a.Summary = w.Summary()
+	a.Summary.LargeMissing, a.Summary.LargeOdd = large, odd
+}
+
+// ownTables is the bytes of the tables that the pool keeps of itself. They are
+// counted under the tag Pool but were taken as pages before there was a table
+// of large allocations (ReactOS expool.c, InitializePool).
+func (p *Pool) ownTables(ctx context.Context) uint64 {
+	pages := func(n uint64) uint64 { return (n + mem.PageSize - 1) &^ (mem.PageSize - 1) }
+	var sum uint64
+	if list, _, err := p.trackerTables(); err == nil {
+		for _, t := range list {
+			sum += pages(t.count * p.layout.trackSize)
+		}
+	}
+	if t, err := p.bigPages(ctx); err == nil {
+		sum += pages(uint64(t.end - t.start))
+	}
+	return sum
+}
+
+// SessionTrackers adds up the tracker tables of the sessions whose memory is in
+// the dump, or of one session.
+func (p *Pool) SessionTrackers(ctx context.Context, id *uint32) (*Trackers, error) {
+	const what = "session pool tracker table"
+	all, err := p.sessions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if id != nil {
+		all = slices.DeleteFunc(all, func(s session) bool { return s.id != *id })
+	}
+	switch {
+	case len(all) == 0 && id != nil:
+		return nil, &MissingError{what, fmt.Errorf("no process of session %d leads to it", *id)}
+	case len(all) == 0:
+		return nil, &MissingError{what, errors.New("none of the machine's sessions is in it")}
+	}
+	sum := &Trackers{}
+	rows := map[Tag]Usage{}
+	var failed error
+	for _, s := range all {
+		list, err := p.sessionTables(s)
+		var t *Trackers
+		if err == nil {
+			t, err = p.addUp(ctx, s.space, list, nil)
+		}
+		if err != nil {
+			failed = errors.Join(failed, fmt.Errorf("session %d: %w", s.id, err))
+			continue
+		}
+		sum.Tables += t.Tables
+		sum.Entries += t.Entries
+		sum.Missing += t.Missing
+		for _, e := range t.Errs {
+			sum.Errs = append(sum.Errs, fmt.Errorf("session %d: %w", s.id, e))
+		}
+		for _, u := range t.Rows {
+			rows[u.Tag] = u.plus(rows[u.Tag])
+		}
+	}
+	switch {
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case sum.Tables == 0:
+		return nil, failed
+	case failed != nil:
+		sum.Errs = append(sum.Errs, &PartError{What: what, Err: failed})
+	}
+	sum.Rows = sorted(rows)
+	return sum, nil
+}

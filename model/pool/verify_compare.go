@@ -1,0 +1,299 @@
+package pool
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// Cause names what can make counters and blocks differ.
+type Cause string
+
+// The causes, as records spell them.
+const (
+	CauseMissing    Cause = "pages_missing"     // pages of the pool are not in the dump, or damaged
+	CauseTables     Cause = "tables_missing"    // page tables are not: how many pages is not known
+	CauseLarge      Cause = "large_missing"     // entries of the table of large allocations are missing
+	CauseNotWalked  Cause = "not_walked"        // the pool's small blocks were not read
+	CauseTrackers   Cause = "trackers_missing"  // entries of tracker tables are missing
+	CauseRounding   Cause = "large_rounding"    // counted as asked for, and not in whole pages
+	CauseOwnTables  Cause = "own_tables"        // the tables that the pool keeps of itself
+	CauseUnrecorded Cause = "large_unrecorded"  // large allocations that found no room in their table
+	CauseOverflow   Cause = "overflow"          // tags that found no slot share a row
+	CauseInFlight   Cause = "in_flight"         // processors stopped between a block and its counter
+	CauseCounters   Cause = "counters_disagree" // more allocations with fewer bytes, or the reverse
+	CauseNone       Cause = "unexplained"
+)
+
+// Reason is a cause and what it accounts for.
+type Reason struct {
+	Cause Cause
+	Bytes uint64 // at most; 0 where no bound is known
+	Text  string
+}
+
+// minBlock is the smallest block there is in bytes: a header and one unit.
+const minBlock = 2 * HeaderSize
+
+// Tags of the kernel's own bookkeeping (ReactOS expool.c): Pool for the tables of
+// the pool, "BIG " for large allocations that their table had no room for.
+var (
+	tagPool = Tag{'P', 'o', 'o', 'l'}
+	tagBig  = Tag{'B', 'I', 'G', ' '}
+)
+
+// verifyInput is the two sources, read.
+type verifyInput struct {
+	trackers   *Trackers
+	pools      []*account
+	processors int
+	own        uint64 // bytes of the pool's own tables
+}
+
+// compare holds the two against each other. It reads nothing.
+func (in *verifyInput) compare() *Verification {
+	v := &Verification{Trackers: in.trackers, Processors: in.processors}
+	for _, a := range in.pools {
+		in.checkPool(v, a)
+	}
+	slices.SortStableFunc(v.Tags, func(a, b TagCheck) int {
+		return cmp.Or(a.Tag.Compare(b.Tag), cmp.Compare(a.Kind, b.Kind))
+	})
+	in.overdrawn(v)
+	in.inFlight(v)
+	for i := range v.Tags {
+		switch v.Tags[i].Verdict {
+		case Agrees:
+			v.Agree++
+		case Within:
+			v.Within++
+		default:
+			v.Differ++
+		}
+	}
+	for _, a := range in.pools {
+		v.Pools = append(v.Pools, a.PoolCheck)
+	}
+	return v
+}
+
+// count gives a row's counters of a pool. Session pool's tables keep both
+// columns for one pool.
+func (a *account) count(u Usage) Count {
+	switch a.Kind {
+	case Nonpaged:
+		return u.Nonpaged
+	case Session:
+		return u.Nonpaged.plus(u.Paged)
+	}
+	return u.Paged
+}
+
+// checkPool compares every tag that a row or a block of the pool has.
+func (in *verifyInput) checkPool(v *Verification, a *account) {
+	rows := map[Tag]bool{}
+	for _, u := range in.trackers.Rows {
+		rows[u.Tag] = true
+		c := TagCheck{Tag: u.Tag, Kind: a.Kind, Known: true, Tracked: a.count(u)}
+		if f := a.tags[u.Tag]; f != nil {
+			c.Found = *f
+		}
+		in.check(v, a, c)
+	}
+	for tag, f := range a.tags {
+		if !rows[tag] {
+			in.check(v, a, TagCheck{Tag: tag, Kind: a.Kind, Found: *f})
+		}
+	}
+}
+
+// check compares one tag and keeps the result where there is anything to tell.
+func (in *verifyInput) check(v *Verification, a *account, c TagCheck) {
+	if c.Tracked == (Count{}) && c.Found == (Found{}) {
+		return
+	}
+	a.Tracked = a.Tracked.plus(c.Tracked)
+	a.Found.add(c.Found)
+	c.Allocs, c.Bytes = c.Tracked.Live-c.Found.All(), c.Tracked.Bytes-c.Found.AllBytes()
+	if c.Allocs > 0 || c.Bytes > 0 {
+		a.Lacking += max(c.Bytes, 0)
+	}
+	c.judge(in, a)
+	v.Tags = append(v.Tags, c)
+}
+
+// judge says what a difference is due to.
+func (c *TagCheck) judge(in *verifyInput, a *account) {
+	slack := c.Found.LargePages - c.Found.LargeBytes
+	switch {
+	case c.Allocs == 0 && c.Bytes == 0:
+		return
+	case c.Allocs == 0 && c.Bytes < 0 && -c.Bytes <= slack:
+		c.reason(CauseRounding, uint64(slack), "its large allocations are counted as they were asked for, not in whole pages")
+		return
+	}
+	c.Verdict = Within
+	if n := in.trackers.Missing; n > 0 {
+		c.reason(CauseTrackers, 0, fmt.Sprintf("%d of %d entries of tracker tables are not in the dump", n, in.trackers.Entries))
+	}
+	switch {
+	case c.Allocs >= 0 && c.Bytes >= 0:
+		c.lacking(in, a)
+	case c.Allocs <= 0 && c.Bytes <= 0:
+		c.uncounted(in, a)
+	case len(c.Reasons) == 0:
+		c.Verdict = Differs
+		c.reason(CauseCounters, 0, "allocations and bytes differ in opposite directions")
+		return
+	}
+	if len(c.Reasons) == 0 {
+		c.Verdict = Differs
+	}
+}
+
+func (c *TagCheck) reason(cause Cause, bytes uint64, text string) {
+	c.Reasons = append(c.Reasons, Reason{cause, bytes, text})
+}
+
+// lacking explains counters that have more than was found.
+func (c *TagCheck) lacking(in *verifyInput, a *account) {
+	s := &a.Summary
+	if a.WalkErr != nil {
+		c.reason(CauseNotWalked, 0, fmt.Sprintf("small blocks were not walked: %v", a.WalkErr))
+	}
+	switch n := s.LargeMissing + s.LargeOdd; {
+	case a.LargeErr != nil:
+		c.reason(CauseLarge, 0, fmt.Sprintf("large allocations are not known: %v", a.LargeErr))
+	case n > 0:
+		c.reason(CauseLarge, 0, fmt.Sprintf("%d entries of the table of large allocations are missing or make no sense", n))
+	}
+	if s.TablesMissing > 0 {
+		c.reason(CauseTables, 0, fmt.Sprintf("%d page tables of the pool are not in the dump", s.TablesMissing))
+	}
+	if room := a.unread(); room > 0 && uint64(c.Bytes) <= room && uint64(c.Allocs)*minBlock <= room {
+		c.reason(CauseMissing, room, fmt.Sprintf("%d bytes of the pool are not in the dump or damaged", room))
+	}
+	if c.Tag == tagBig {
+		c.reason(CauseUnrecorded, 0, "the tag of large allocations that their table had no room for")
+	}
+	if c.Tag == tagPool && a.Kind == Nonpaged && uint64(c.Bytes) <= in.own {
+		c.reason(CauseOwnTables, in.own, fmt.Sprintf("the pool's own tables, %d bytes, lie in pages that no table lists", in.own))
+	}
+	if over := a.count(in.trackers.Overflow); over != (Count{}) && c.Tag == in.trackers.Overflow.Tag && c.Bytes <= over.Bytes {
+		c.reason(CauseOverflow, uint64(max(over.Bytes, 0)), "the row of tags that found no slot")
+	}
+}
+
+// uncounted explains blocks that no counter has.
+func (c *TagCheck) uncounted(in *verifyInput, a *account) {
+	over := a.count(in.trackers.Overflow)
+	if !c.Known && -c.Bytes <= over.Bytes && -c.Allocs <= over.Live {
+		c.reason(CauseOverflow, uint64(max(over.Bytes, 0)), "the tag found no slot: its blocks are counted in the overflow row")
+	}
+}
+
+// unread is the bytes of the pool whose blocks are not known.
+func (a *account) unread() uint64 {
+	if c := a.Summary.Coverage; c.Walked > 0 {
+		return c.Missing + c.Damaged
+	}
+	return (a.Summary.PagesMissing + a.Summary.PagesBroken) * pageSize
+}
+
+// overdrawn takes missing pages back as a reason where all tags of a pool
+// together lack more than is missing.
+func (in *verifyInput) overdrawn(v *Verification) {
+	for _, a := range in.pools {
+		var sum int64
+		for i := range v.Tags {
+			if c := &v.Tags[i]; c.Kind == a.Kind && c.only(CauseMissing) {
+				sum += max(c.Bytes, c.Allocs*minBlock)
+			}
+		}
+		room := a.unread()
+		if uint64(sum) <= room {
+			continue
+		}
+		for i := range v.Tags {
+			if c := &v.Tags[i]; c.Kind == a.Kind && c.only(CauseMissing) {
+				c.Verdict = Differs
+				c.Reasons = []Reason{{CauseNone, room, fmt.Sprintf("tags lack %d bytes together, %d are not in the dump or damaged", sum, room)}}
+			}
+		}
+	}
+}
+
+// only reports whether a difference has one cause.
+func (c *TagCheck) only(cause Cause) bool { return len(c.Reasons) == 1 && c.Reasons[0].Cause == cause }
+
+// inFlight explains what is left where it is no more than the processors can
+// have been doing: each may have been stopped between taking or giving back a
+// block and counting it.
+func (in *verifyInput) inFlight(v *Verification) {
+	var left []*TagCheck
+	var sum int64
+	for i := range v.Tags {
+		c := &v.Tags[i]
+		if c.Verdict != Differs {
+			continue
+		}
+		if len(c.Reasons) > 0 || c.Allocs == 0 || c.Bytes == 0 {
+			sum = int64(in.processors) + 1
+			break
+		}
+		left = append(left, c)
+		sum += max(c.Allocs, -c.Allocs)
+	}
+	fits := sum <= int64(in.processors)
+	for _, c := range left {
+		if fits {
+			c.Verdict = Within
+			c.reason(CauseInFlight, 0, fmt.Sprintf("%d of %d processors may have stopped between a block and its counter", sum, in.processors))
+		}
+	}
+	for i := range v.Tags {
+		if c := &v.Tags[i]; c.Verdict == Differs && len(c.Reasons) == 0 {
+			c.reason(CauseNone, 0, "everything that could explain it was read")
+		}
+	}
+}
+
+// Verdict sums up: the worst of all tags, and why in words.
+func (v *Verification) Verdict() (Verdict, string) {
+	all := v.Agree + v.Within + v.Differ
+	switch {
+	case all == 0:
+		return Agrees, "agrees: there is no counter and no block"
+	case v.Differ > 0:
+		worst := v.worst()
+		return Differs, fmt.Sprintf("differs, and it can't be explained: %d of %d counters; the largest is tag '%s' in %s pool by %d allocations, %d bytes: %s",
+			v.Differ, all, worst.Tag, worst.Kind, worst.Allocs, worst.Bytes, worst.Reasons[len(worst.Reasons)-1].Text)
+	case v.Within > 0:
+		return Within, fmt.Sprintf("differs within what is missing: %d of %d counters agree, %d differ for a known reason", v.Agree, all, v.Within)
+	}
+	if !v.Complete() {
+		return Agrees, fmt.Sprintf("agrees: all %d counters equal what was found, though not everything could be read", all)
+	}
+	return Agrees, fmt.Sprintf("agrees: all %d counters equal what was found", all)
+}
+
+// worst gives the unexplained check that differs by most bytes.
+func (v *Verification) worst() *TagCheck {
+	var worst *TagCheck
+	size := func(c *TagCheck) int64 { return max(c.Bytes, -c.Bytes) }
+	for i := range v.Tags {
+		if c := &v.Tags[i]; c.Verdict == Differs && (worst == nil || size(c) > size(worst)) {
+			worst = c
+		}
+	}
+	return worst
+}
+
+// Complete reports whether both sources were read as a whole.
+func (v *Verification) Complete() bool {
+	ok := v.Trackers.Whole()
+	for _, p := range v.Pools {
+		ok = ok && p.WalkErr == nil && p.LargeErr == nil && p.Summary.Skipped() == 0 && p.Summary.Coverage.Complete()
+	}
+	return ok
+}
