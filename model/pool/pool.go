@@ -164,6 +164,7 @@ type Pool struct {
 	layout layout
 
 	mu     sync.Mutex
+	walks  walks
 	big    *bigTable
 	ranges map[Kind][]Range
 	quota  *quota
