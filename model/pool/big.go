@@ -132,6 +132,11 @@ func (p *Pool) bigPages(ctx context.Context) (*bigTable, error) {
 }
 
 func (p *Pool) readBigTable(ctx context.Context, space *mem.Space, at mem.VA, count uint64) (*bigTable, error) {
+	return p.readBigTableUpTo(ctx, space, at, count, maxKept)
+}
+
+// readBigTableUpTo keeps so many allocations at most.
+func (p *Pool) readBigTableUpTo(ctx context.Context, space *mem.Space, at mem.VA, count uint64, keep int) (*bigTable, error) {
 	const what = "table of large allocations"
 	t := &bigTable{start: at, end: at + mem.VA(count*p.layout.bigSize)}
 	// Counted first, so that the room is taken once and as it is needed.
@@ -144,14 +149,14 @@ func (p *Pool) readBigTable(ctx context.Context, space *mem.Space, at mem.VA, co
 	if err != nil {
 		return nil, err
 	}
-	t.blocks = make([]Block, 0, min(used, maxKept))
+	t.blocks = make([]Block, 0, min(used, keep))
 	var dropped uint64
 	t.partial, err = readTable(ctx, space, what, at, count, p.layout.bigSize, func(e []byte) {
 		b, state := p.layout.bigBlock(e)
 		switch {
 		case state == slotOdd:
 			t.odd++
-		case state == slotUsed && len(t.blocks) == maxKept:
+		case state == slotUsed && len(t.blocks) == keep:
 			dropped++
 		case state == slotUsed:
 			t.blocks = append(t.blocks, b)
@@ -162,7 +167,7 @@ func (p *Pool) readBigTable(ctx context.Context, space *mem.Space, at mem.VA, co
 	}
 	if dropped > 0 {
 		if t.partial == nil {
-			t.partial = &PartError{What: what, At: at, Err: fmt.Errorf("more than %d allocations: %w", maxKept, ErrLimit)}
+			t.partial = &PartError{What: what, At: at, Err: fmt.Errorf("more than %d allocations: %w", keep, ErrLimit)}
 		}
 		t.partial.Entries += dropped
 	}

@@ -3,7 +3,6 @@ package pool
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"gokd/model"
 	"gokd/model/mem"
@@ -17,16 +16,11 @@ func asGlobal(err error, to **model.GlobalError) bool { return errors.As(err, to
 // threads; for paged pool handle tables and tokens. What can't be read is left
 // out.
 func (p *Pool) knownObjects(ctx context.Context, kind Kind) ([]mem.VA, error) {
-	seen := map[mem.VA][2]mem.VA{}
+	ends := unitEnds{}
 	add := func(at mem.VA) {
-		if !kernelAddress(at) || p.inImage(at) {
-			return // the first process is a variable of the kernel
+		if kernelAddress(at) && !p.inImage(at) { // the first process is a variable of the kernel
+			ends.add(at)
 		}
-		ends, ok := seen[at/slotBytes]
-		if !ok {
-			ends = [2]mem.VA{at, at}
-		}
-		seen[at/slotBytes] = [2]mem.VA{min(ends[0], at), max(ends[1], at)}
 	}
 	if t, err := p.bigPages(ctx); err == nil {
 		for _, b := range t.blocks {
@@ -53,12 +47,7 @@ func (p *Pool) knownObjects(ctx context.Context, kind Kind) ([]mem.VA, error) {
 	for at := range p.processObjects(ctx, kind) {
 		add(at)
 	}
-	var list []mem.VA
-	for _, ends := range seen {
-		list = append(list, ends[0], ends[1])
-	}
-	slices.Sort(list)
-	return list, ctx.Err()
+	return ends.list(), ctx.Err()
 }
 
 // inImage reports whether an address lies in a loaded image.

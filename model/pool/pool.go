@@ -168,7 +168,8 @@ type Pool struct {
 	big    *bigTable
 	ranges map[Kind][]Range
 	quota  *quota
-	cached map[mem.VA]bool // bodies of blocks on lookaside lists
+	cached map[mem.VA]bool // bodies of blocks on lookaside lists and lists of deferred frees
+	free   *FreeLists
 }
 
 // Open prepares the pools of a kernel. It fails where there are no layouts of

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"gokd/model"
 	"gokd/model/mem"
@@ -16,6 +17,9 @@ type Range struct {
 	Last    mem.VA // its last byte
 	Session uint32 // number of the session, for session pool
 	From    string // how it was found: "nt!MiVisibleState", "known objects"
+	// Inferred: no structure of the kernel tells of the range. Objects of the
+	// pool lie in it, and it is the unit of address space around them.
+	Inferred bool
 
 	space *mem.Space
 	big   *bigTable // of the session
@@ -27,23 +31,15 @@ type Range struct {
 // 7 fills the upper part of such a unit, above the PFN database.
 const slotBytes = 1 << 39
 
-// Where the paged pool of Windows 7 x64 lies (Rekall plugins/windows/pool.py).
-const (
-	paged7Start mem.VA = 0xfffff8a000000000
-	paged7Last  mem.VA = 0xfffff8cfffffffff
-)
-
-// Ranges gives where a pool lies. Nothing in a kernel's memory says it on every
-// build, so several sources are asked, the surest first: the regions that the
-// memory manager assigned (14393 and later), its per-node limits, the variables
-// of older builds, and last the known objects of that pool: the table of large
-// allocations, processes, threads, handle tables. An object of the kind outside
-// the ranges that a variable gives shows that the variable does not tell all;
-// the unit of 512 GB around it is then taken in.
+// Ranges gives where a pool lies, by address. Nothing in a kernel's memory says
+// it on every build, so every source that the build has is asked, the surest
+// first, and what one tells that those before it did not is added: the regions
+// that the memory manager assigned, the use of each unit of system space, the
+// limits of every NUMA node, the variables of older builds. Free blocks on the
+// lists of pool descriptors and known objects (large allocations, processes,
+// threads, handle tables) that lie outside all of these show that they do not
+// tell all; the unit of 512 GB around such a one is then taken in and marked.
 func (p *Pool) Ranges(ctx context.Context, kind Kind) ([]Range, error) {
-	if kind == Special {
-		return nil, fmt.Errorf("special pool is %w: how its pages say what they hold is not documented", ErrNotWalked)
-	}
 	if !p.k.Space.Paged() {
 		return nil, &MissingError{kind.String() + " pool", fmt.Errorf("a triage dump has no page tables")}
 	}
@@ -55,9 +51,12 @@ func (p *Pool) Ranges(ctx context.Context, kind Kind) ([]Range, error) {
 	}
 	var list []Range
 	var err error
-	if kind == Session {
+	switch kind {
+	case Session:
 		list, err = p.sessionRanges(ctx)
-	} else {
+	case Special:
+		list, err = p.specialRanges(ctx)
+	default:
 		list, err = p.findRanges(ctx, kind)
 	}
 	if err != nil {
@@ -69,29 +68,67 @@ func (p *Pool) Ranges(ctx context.Context, kind Kind) ([]Range, error) {
 	return list, nil
 }
 
+// rangeSource is one place where a kernel says where a pool lies.
+type rangeSource func(Kind) ([]Range, error)
+
 func (p *Pool) findRanges(ctx context.Context, kind Kind) ([]Range, error) {
-	r, why := p.declaredRange(kind)
-	var list []Range
-	if why == nil {
-		r.Kind, r.space = kind, p.k.Space
-		list = append(list, r)
+	list, why := p.declared(kind, p.assignedRegions, p.slotTypes, p.nodeLimits, p.pagedBitmap, p.oldVariables, p.pagedPoolInfo)
+	if why == nil && len(list) == 0 {
+		why = fmt.Errorf("no variable of the kernel tells of it")
 	}
+	listed := p.freeListEnds(ctx, kind)
 	objects, err := p.knownObjects(ctx, kind)
 	if err != nil {
 		return nil, err
 	}
-	for _, at := range objects {
-		inside := slices.ContainsFunc(list, func(r Range) bool { return at >= r.Start && at <= r.Last })
-		if inside {
-			continue
-		}
-		start := at &^ (slotBytes - 1)
-		list = append(list, Range{Kind: kind, Start: start, Last: start + slotBytes - 1, From: "known objects", space: p.k.Space})
-	}
+	list = p.takeIn(list, kind, listed, "free lists")
+	list = p.takeIn(list, kind, objects, "known objects")
 	if len(list) == 0 {
 		return nil, fmt.Errorf("%s pool: its range is not known: %w", kind, why)
 	}
 	return tidy(list), nil
+}
+
+// declared asks sources and keeps what each tells that those before it did not.
+// The error is the most telling of those that had nothing.
+func (p *Pool) declared(kind Kind, sources ...rangeSource) (list []Range, why error) {
+	for _, source := range sources {
+		found, err := source(kind)
+		if err != nil {
+			why = keepGlobal(why, err)
+		}
+		for _, r := range found {
+			if !kernelAddress(r.Start) || r.Last <= r.Start || r.Last-r.Start > 1<<46 {
+				why = keepGlobal(why, fmt.Errorf("%s: %#x to %#x is no pool", r.From, uint64(r.Start), uint64(r.Last)))
+				continue
+			}
+			if !within(list, r.Start, r.Last) {
+				r.Kind, r.space = kind, p.k.Space
+				list = append(list, r)
+			}
+		}
+	}
+	return list, why
+}
+
+// within reports whether one range of a list holds all of a range.
+func within(list []Range, start, last mem.VA) bool {
+	return slices.ContainsFunc(list, func(r Range) bool { return start >= r.Start && last <= r.Last })
+}
+
+// takeIn adds the unit of address space around each address that lies in no
+// range yet.
+func (p *Pool) takeIn(list []Range, kind Kind, addresses []mem.VA, from string) []Range {
+	for _, at := range addresses {
+		if within(list, at, at) {
+			continue
+		}
+		start := at &^ (slotBytes - 1)
+		list = append(list, Range{
+			Kind: kind, Start: start, Last: start + slotBytes - 1, From: from, Inferred: true, space: p.k.Space,
+		})
+	}
+	return list
 }
 
 // tidy sorts ranges and joins those that touch.
@@ -107,33 +144,17 @@ func tidy(list []Range) []Range {
 	})
 	out := list[:0]
 	for _, r := range list {
-		if n := len(out); n > 0 && r.Start <= out[n-1].Last+1 {
-			if r.From != out[n-1].From {
-				out[n-1].From += ", " + r.From
+		if n := len(out); n > 0 && r.Start-1 <= out[n-1].Last {
+			last := &out[n-1]
+			if !strings.Contains(last.From, r.From) {
+				last.From += ", " + r.From
 			}
-			out[n-1].Last = max(out[n-1].Last, r.Last)
+			last.Last, last.Inferred = max(last.Last, r.Last), last.Inferred || r.Inferred
 			continue
 		}
 		out = append(out, r)
 	}
 	return out
-}
-
-// declaredRange asks the variables of the memory manager.
-func (p *Pool) declaredRange(kind Kind) (Range, error) {
-	var first error
-	sources := []func(Kind) (Range, error){p.assignedRegion, p.nodeLimits, p.oldVariables}
-	for _, source := range sources {
-		r, err := source(kind)
-		if err == nil && (!kernelAddress(r.Start) || r.Last <= r.Start || r.Last-r.Start > 1<<46) {
-			err = fmt.Errorf("%s: %#x to %#x is no pool", r.From, uint64(r.Start), uint64(r.Last))
-		}
-		if err == nil {
-			return r, nil
-		}
-		first = keepGlobal(first, err)
-	}
-	return Range{}, first
 }
 
 // keepGlobal prefers an error that names a variable of the kernel: it tells
@@ -144,129 +165,4 @@ func keepGlobal(have, next error) error {
 		return next
 	}
 	return have
-}
-
-// assignedRegion reads _MI_VISIBLE_STATE.SystemVaRegions, which has an entry
-// per member of _MI_ASSIGNED_REGION_TYPES.
-func (p *Pool) assignedRegion(kind Kind) (Range, error) {
-	r := Range{From: "nt!MiVisibleState"}
-	member := map[Kind]string{Nonpaged: "AssignedRegionNonPagedPool", Paged: "AssignedRegionPagedPool"}[kind]
-	enum, err := p.k.Types.Type("_MI_ASSIGNED_REGION_TYPES")
-	if err != nil {
-		return r, err
-	}
-	index, ok := enum.Consts[member]
-	if !ok {
-		return r, fmt.Errorf("_MI_ASSIGNED_REGION_TYPES has no %s", member)
-	}
-	state, err := p.k.GlobalPointer("MiVisibleState")
-	if err != nil {
-		return r, err
-	}
-	region := p.k.Object("_MI_VISIBLE_STATE", state).Field("SystemVaRegions").Index(uint32(index))
-	r.Start, err = region.Field("BaseAddress").Pointer()
-	if err != nil {
-		return r, err
-	}
-	size, err := region.Field("NumberOfBytes").Uint()
-	if err != nil || size == 0 {
-		return r, fmt.Errorf("%s: its region has %#x bytes: %v", r.From, size, err)
-	}
-	r.Last = r.Start + mem.VA(size-1)
-	return r, nil
-}
-
-// nodeLimits reads the limits that _MI_SYSTEM_INFORMATION keeps: of the first
-// NUMA node for nonpaged pool, of the bitmap of paged pool.
-func (p *Pool) nodeLimits(kind Kind) (Range, error) {
-	r := Range{From: "nt!MiState"}
-	at, err := p.k.Global("MiState")
-	if err != nil {
-		return r, err
-	}
-	state := p.k.Object("_MI_SYSTEM_INFORMATION", at)
-	if kind == Paged {
-		bitmap := state.Field("SystemVa.DynamicBitMapPagedPool")
-		pages, err := bitmap.Field("MaximumSize").Uint()
-		if err != nil || pages == 0 || pages > maxAllocation/mem.PageSize {
-			return r, fmt.Errorf("nt!MiState: bitmap of paged pool: %#x pages: %v", pages, err)
-		}
-		r.Start, err = bitmap.Field("BaseVa").Pointer()
-		r.Last = r.Start + mem.VA(pages*mem.PageSize-1)
-		return r, err
-	}
-	node := state.Field("Hardware.SystemNodeInformation") // up to 19041
-	if node.Err() != nil {
-		node = state.Field("Hardware.SystemNodeNonPagedPool")
-	}
-	node = node.Deref()
-	if r.Start, err = node.Field("NonPagedPoolFirstVa").Pointer(); err != nil {
-		return r, err
-	}
-	r.Last, err = node.Field("NonPagedPoolLastVa").Pointer()
-	r.Last |= mem.PageSize - 1
-	return r, err
-}
-
-// oldVariables reads the limits that builds up to 9600 keep in variables of
-// their own, some of which the debugger data block names too.
-func (p *Pool) oldVariables(kind Kind) (Range, error) {
-	if kind == Paged {
-		return p.oldPaged()
-	}
-	r := Range{}
-	var err error
-	if r.Start, r.From, err = p.firstSet("MmNonPagedPoolStart", "MiNonPagedPoolStartAligned"); err != nil {
-		return r, err
-	}
-	// Without an end the pool reaches to the end of its unit.
-	r.Last = r.Start | (slotBytes - 1)
-	if end, _, err := p.firstSet("MiNonPagedPoolEnd", "MmNonPagedPoolEnd"); err == nil && end > r.Start {
-		r.Last = end - 1
-	}
-	return r, nil
-}
-
-// firstSet gives the value of the first variable that holds an address of the
-// kernel.
-func (p *Pool) firstSet(names ...string) (mem.VA, string, error) {
-	var why error
-	for _, name := range names {
-		v, err := p.k.GlobalPointer(name)
-		if err == nil && kernelAddress(v) {
-			return v, "nt!" + name, nil
-		}
-		if err == nil {
-			err = fmt.Errorf("nt!%s is %#x", name, uint64(v))
-		}
-		why = keepGlobal(why, err)
-	}
-	return 0, "", why
-}
-
-// oldPaged works the paged pool out from two of its start, size and end.
-func (p *Pool) oldPaged() (Range, error) {
-	r := Range{From: "nt!MmPagedPoolEnd"}
-	end, _, endErr := p.firstSet("MmPagedPoolEnd")
-	size, sizeErr := p.k.GlobalPointer("MmSizeOfPagedPoolInBytes")
-	if sizeErr == nil && (size == 0 || size > maxAllocation) {
-		sizeErr = fmt.Errorf("nt!MmSizeOfPagedPoolInBytes is %#x", uint64(size))
-	}
-	start, from, err := p.firstSet("MmPagedPoolStart", "MiPagedPoolStart")
-	switch {
-	case err == nil && endErr == nil && end > start:
-		r.Start, r.Last, r.From = start, end, from
-	case err == nil && sizeErr == nil:
-		r.Start, r.Last, r.From = start, start+size-1, from
-	case endErr == nil && sizeErr == nil:
-		r.Start, r.Last = end|(mem.PageSize-1)-size+1, end
-	case endErr == nil && end > paged7Start && end <= paged7Last:
-		r.Start, r.Last = paged7Start, end
-	case endErr != nil:
-		return r, endErr
-	default:
-		return r, sizeErr
-	}
-	r.Last |= mem.PageSize - 1
-	return r, nil
 }
