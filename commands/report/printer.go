@@ -55,6 +55,7 @@ type Printer struct {
 	Era    Era
 	KDOnly bool // leave out lines that kd would not print
 	w      io.Writer
+	line   []byte                 // of a TextAppender, used again
 	colors map[Style]*color.Color // nil: none
 	err    error
 }
@@ -117,6 +118,12 @@ func (p *Printer) SetWriter(w io.Writer) { p.w, p.err = w, nil }
 func (p *Printer) Emit(r Record) error {
 	if _, ok := r.(OwnLine); ok && p.KDOnly {
 		return nil
+	}
+	if a, ok := r.(TextAppender); ok && p.err == nil {
+		if p.line = a.AppendText(p.line[:0], p.Era); len(p.line) > 0 {
+			_, p.err = p.w.Write(p.line)
+		}
+		return p.err
 	}
 	r.WriteText(p)
 	return p.err

@@ -29,6 +29,13 @@ type Record interface {
 // object, exactly as encoding/json would write them.
 type Appender interface{ AppendFields(to []byte) []byte }
 
+// TextAppender is implemented by records of which an answer may hold millions:
+// it appends what WriteText writes. The text is plain: of the bytes that come
+// from a dump only printable ASCII.
+type TextAppender interface {
+	AppendText(to []byte, era Era) []byte
+}
+
 // TextOnly is implemented by records that only text output shows, such as
 // headings and progress lines of the classic layouts.
 type TextOnly interface{ TextOnly() }
