@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"slices"
 
@@ -13,6 +14,7 @@ import (
 type Query struct {
 	Kind    Kind
 	Pattern Pattern // the zero Pattern: every tag
+	Session *uint32 // of session pool: only this session's; nil: of all
 	Workers int     // goroutines that decode pages; 0: one per processor
 	// Progress is told now and then, from the goroutine that walks, how many
 	// pages were handed out to be read.
@@ -83,11 +85,27 @@ func (p *Pool) Find(ctx context.Context, q Query) (*Walk, error) {
 		if w.ranges, err = p.Ranges(ctx, q.Kind); err != nil {
 			return nil, err
 		}
+		if q.Session != nil && q.Kind == Session {
+			if w.ranges = ofSession(w.ranges, *q.Session); len(w.ranges) == 0 {
+				return nil, &MissingError{fmt.Sprintf("pool of session %d", *q.Session), errors.New("no process of it leads there")}
+			}
+		}
 	} else if !p.k.Space.Paged() {
 		_, err = p.bigPages(ctx)
 	}
 	w.sum.SmallUnwalked = !p.PagePool()
 	return w, err
+}
+
+// ofSession gives the ranges of one session.
+func ofSession(all []Range, id uint32) []Range {
+	var list []Range
+	for _, r := range all {
+		if r.Session == id {
+			list = append(list, r)
+		}
+	}
+	return list
 }
 
 // Ranges gives the ranges that hold the small blocks; none where this build's
