@@ -1,0 +1,44 @@
+package heaptest_test
+
+import (
+	"testing"
+
+	"gokd/model/pool/heaptest"
+	"gokd/model/types"
+)
+
+// TestOpen makes a pool on every family.
+func TestOpen(t *testing.T) {
+	t.Parallel()
+	for _, l := range types.Layouts() {
+		t.Run(l.Family(), func(t *testing.T) {
+			t.Parallel()
+			b := heaptest.New(t, l)
+			b.Processor()
+			for i := range 40 {
+				b.Alloc(heaptest.Ask{Pool: heaptest.NonpagedNx, Tag: "Leak", Bytes: uint64(i) * 8, Owner: b.M.System})
+				b.Alloc(heaptest.Ask{Pool: heaptest.Paged, Tag: "CM25", Bytes: uint64(i) * 100})
+				b.Free(b.Alloc(heaptest.Ask{Pool: heaptest.Paged, Tag: "Gone", Bytes: 48}))
+				b.Alloc(heaptest.Ask{Pool: heaptest.Nonpaged, Tag: "Algn", Bytes: 90, Aligned: true})
+			}
+			b.Cache(b.Alloc(heaptest.Ask{Pool: heaptest.Paged, Tag: "Kept", Bytes: 0x200 - 0x10}))
+			b.Alloc(heaptest.Ask{Pool: heaptest.Paged, Tag: "Big1", Bytes: 0x5010})
+			b.Alloc(heaptest.Ask{Pool: heaptest.NonpagedNx, Tag: "Big2", Bytes: 0x5000})
+			b.Free(b.Alloc(heaptest.Ask{Pool: heaptest.NonpagedNx, Tag: "Big3", Bytes: 0x50000}))
+			b.Alloc(heaptest.Ask{Pool: heaptest.Paged, Tag: "Big4", Bytes: 0x900000})
+			k := b.Open()
+			if len(k.Warnings) != 0 {
+				t.Errorf("%q", k.Warnings)
+			}
+			for _, x := range b.Blocks() {
+				if x.Place == heaptest.InTable || x.Place == heaptest.InRange || x.State != heaptest.Allocated {
+					continue
+				}
+				w, err := k.Space.Uint32(x.Header + 4)
+				if err != nil || string([]byte{byte(w), byte(w >> 8), byte(w >> 16), byte(w >> 24)}) != x.Tag {
+					t.Errorf("block at %#x: tag %#x, want %s: %v", uint64(x.Header), w, x.Tag, err)
+				}
+			}
+		})
+	}
+}
