@@ -68,22 +68,6 @@ type LargeSite struct {
 	Tail mem.VA
 }
 
-// Damage is one place where headers make no sense, and who may have done it.
-type Damage struct {
-	What    string // the structure: "_POOL_HEADER"
-	At      mem.VA
-	Why     string
-	Bytes   []byte // the structure as it stands
-	Resume  mem.VA // where headers make sense again; 0 where nowhere in the page
-	Size    uint64 // bytes from At that can't be told apart
-	OneBit  bool   // the value differs from the right one by one bit
-	Culprit *Block // the block before it, whose owner may have written past its end
-	Suspect string // why it is suspected
-}
-
-// Error says what is wrong and where.
-func (d Damage) Error() string { return fmt.Sprintf("%s at %#x: %s", d.What, uint64(d.At), d.Why) }
-
 // Space is the address space in which the location was read: that of a session
 // for session pool.
 func (l *Location) Space() *mem.Space { return l.space }
@@ -110,6 +94,9 @@ func (p *Pool) locate(ctx context.Context, at mem.VA, session *uint32) (Location
 	l := Location{At: at, space: p.k.Space}
 	if !kernelAddress(at) {
 		l.Where = whereLow(at)
+		if _, err := l.space.Uint8(at.Page()); err != nil {
+			return l, fmt.Errorf("page at %#x: %w", uint64(at.Page()), err)
+		}
 		return l, fmt.Errorf("%#x: %w", uint64(at), ErrNotPool)
 	}
 	r, inRange := p.rangeOf(ctx, at, session)
@@ -270,3 +257,8 @@ func (b Block) part(at mem.VA) Part {
 
 // reach is the first address behind what was set aside for a block.
 func (b Block) reach() mem.VA { return b.Header + mem.VA(max(b.Size, b.Room)) }
+
+// locateSpecial looks the address up in special pool. done: it lies in it.
+func (p *Pool) locateSpecial(ctx context.Context, l *Location) (done bool, err error) {
+	return false, nil
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"math/bits"
 
 	"gokd/model/mem"
 )
@@ -15,7 +14,9 @@ type Page struct {
 	First  mem.VA // of the first header; behind At where a large allocation ends in the page
 	Kind   Kind
 	Blocks []Block
-	Broken *PageError // where the chain of headers breaks; nil where it is whole
+	Broken *PageError // where the chain of headers first breaks; nil where it is whole
+
+	gaps []gap
 }
 
 // header is a _POOL_HEADER of a page pool as it stands (public type tables).
@@ -72,25 +73,64 @@ func links(raw *[pageSize]byte, off uint64, free bool, visit func(off uint64, h 
 	return off, breachNone
 }
 
-// decodePage reads the chain of a page that begins at an offset. other: it is
-// no page of small blocks.
+// maxBreaks bounds the broken places that are told of one page.
+const maxBreaks = 16
+
+// decodePage reads the chain of a page that begins at an offset, and where it
+// breaks goes on behind the break, as far as headers there prove themselves.
+// other: it is no page of small blocks.
 func decodePage(raw *[pageSize]byte, page *Page, cached map[mem.VA]bool) (other bool) {
 	from := uint64(page.First - page.At)
-	stop, why := links(raw, from, false, func(off uint64, h header) {
-		b := h.block(page.At+mem.VA(off), page.Kind)
-		if b.State == Allocated && cached[b.Body] {
-			b.State = Cached
+	off, free := from, false
+	for range maxBreaks {
+		stop, why := links(raw, off, free, func(o uint64, h header) {
+			b := h.block(page.At+mem.VA(o), page.Kind)
+			if b.State == Allocated && cached[b.Body] {
+				b.State = Cached
+			}
+			page.Blocks = append(page.Blocks, b)
+		})
+		if why == breachNone {
+			return false
 		}
-		page.Blocks = append(page.Blocks, b)
-	})
-	if why == breachNone {
-		return false
+		g := gap{at: stop, why: why, before: len(page.Blocks)}
+		if page.Broken == nil {
+			if !beginsChain(raw, from, page.Kind, g.before, why) && !survives(raw, from, page.Kind) {
+				page.Blocks = nil
+				return true
+			}
+			page.Broken = pageError(raw, page.At, g.before, stop, why)
+		}
+		g.next = page.resync(raw, g)
+		page.gaps = append(page.gaps, g)
+		if g.next >= pageSize {
+			return false
+		}
+		off, free = g.next, true
 	}
-	if !beginsChain(raw, from, page.Kind, len(page.Blocks), why) {
-		page.Blocks = nil
-		return true
+	return false
+}
+
+// gap is a place of a page where headers make no sense: from at up to next,
+// both offsets. Where only PreviousSize is wrong they are the same.
+type gap struct {
+	at, next uint64
+	why      breach
+	before   int // blocks of the page that lie before it
+}
+
+// survives reports whether a page whose first header is no header holds blocks
+// behind it: some headers in a row that lead to the page's end.
+func survives(raw *[pageSize]byte, from uint64, kind Kind) bool {
+	for off := from + HeaderSize; off < pageSize; off += HeaderSize {
+		n := 0
+		if headerAt(raw, off).previous == 0 {
+			continue
+		}
+		if _, why := links(raw, off, true, func(uint64, header) { n++ }); why == breachNone && n >= 3 && sound(raw, off, kind, true) {
+			return true
+		}
 	}
-	page.Broken = pageError(raw, page.At, len(page.Blocks), stop, why)
 	return false
 }
 
@@ -160,10 +200,11 @@ func (p *Pool) locateTail(ctx context.Context, l *Location, b Block) bool {
 // settlePage picks the block that holds the address out of its page.
 func (p *Pool) settlePage(ctx context.Context, l *Location, raw *[pageSize]byte) error {
 	page := l.Page
-	if page.Broken != nil {
-		l.Damage = append(l.Damage, p.diagnose(ctx, l, raw))
+	for _, g := range page.gaps {
+		l.Damage = append(l.Damage, p.diagnose(ctx, l, raw, g))
 	}
 	l.Damage = append(l.Damage, p.doubleFrees(ctx, l)...)
+	sortDamage(l.Damage)
 	for _, b := range page.Blocks {
 		if l.At >= b.Header && l.At < b.End() {
 			l.Found, l.Block, l.Part = true, b, b.part(l.At)
@@ -171,99 +212,6 @@ func (p *Pool) settlePage(ctx context.Context, l *Location, raw *[pageSize]byte)
 		}
 	}
 	return fmt.Errorf("pool block at %#x: %w", uint64(l.At), page.Broken)
-}
-
-// diagnose looks into a broken page: which of the two headers at the break is
-// wrong, where headers make sense again, and who may have overwritten it.
-func (p *Pool) diagnose(ctx context.Context, l *Location, raw *[pageSize]byte) Damage {
-	page := l.Page
-	at := uint64(page.Broken.At - page.At)
-	d := Damage{What: "_POOL_HEADER", At: page.Broken.At, Why: page.Broken.Why, Size: pageSize - at}
-	d.Bytes = append(d.Bytes, raw[at:at+HeaderSize]...)
-	var before *Block
-	if n := len(page.Blocks); n > 0 {
-		before = &page.Blocks[n-1]
-	} else if b, ok := p.blockBelow(ctx, l, page.At); ok && page.First == page.At {
-		before = &b
-	}
-	h := headerAt(raw, at)
-	want := uint64(0)
-	if before != nil && before.Header >= page.At {
-		want = before.Size
-	}
-	next := resync(raw, at, page.Kind)
-	if next < pageSize {
-		d.Resume, d.Size = page.At+mem.VA(next), next-at
-	}
-	d.judge(raw, at, next, h, want, page.Kind)
-	d.blame(before, h, raw, at, page.Kind)
-	return d
-}
-
-// judge says which value is wrong.
-func (d *Damage) judge(raw *[pageSize]byte, at, next uint64, h header, want uint64, kind Kind) {
-	right := func(is, should uint64) { d.OneBit = bits.OnesCount64(is/HeaderSize^should/HeaderSize) == 1 }
-	if h.previous != want {
-		// The chain goes on from here: of this header only PreviousSize is wrong.
-		if stop, why := links(raw, at, true, nil); why == breachNone && stop == pageSize {
-			d.Resume, d.Size = d.At, 0
-			d.Why = fmt.Sprintf("PreviousSize is %#x, the block before it has %#x bytes; its other fields fit", h.previous, want)
-			right(h.previous, want)
-			return
-		}
-		d.Why = fmt.Sprintf("PreviousSize is %#x, the block before it has %#x bytes", h.previous, want)
-	}
-	if next >= pageSize {
-		return
-	}
-	back := headerAt(raw, next).previous
-	switch {
-	case back == next-at && h.size != back:
-		d.Why += fmt.Sprintf("; the header behind it, at %#x, says that it has %#x bytes", uint64(d.Resume), back)
-		right(h.size, back)
-	case want > 0 && next >= back && next-back == at-want:
-		d.Why += fmt.Sprintf("; the header at %#x says that the block before this place has %#x bytes, not %#x",
-			uint64(d.Resume), back, want)
-		right(want, back)
-	}
-}
-
-// blame names the block whose owner may have written over the header.
-func (d *Damage) blame(before *Block, h header, raw *[pageSize]byte, at uint64, kind Kind) {
-	if before == nil || d.OneBit {
-		return
-	}
-	d.Culprit = before
-	foreign := !plausibleTag(raw[at+4:at+8]) || h.typ != 0 && !parity(h.typ, kind)
-	switch {
-	case before.State == Free:
-		d.Suspect = "it is free: who used it last may still write to it, or past its end"
-	case foreign:
-		d.Suspect = "its owner seems to have written past its end: tag and type of the header behind it are no header's"
-	default:
-		d.Suspect = "its owner may have written past its end"
-	}
-}
-
-// resync gives the offset behind a broken header from which a chain runs to the
-// page's end; the page's size where there is none. A header that leads back to
-// the broken one, or to the block before it, is the best witness; without one
-// the first chain of plausible headers counts.
-func resync(raw *[pageSize]byte, at uint64, kind Kind) uint64 {
-	for off := at + HeaderSize; off < pageSize; off += HeaderSize {
-		h := headerAt(raw, off)
-		if h.previous == 0 || !plausibleTag(raw[off+4:off+8]) || h.typ != 0 && !parity(h.typ, kind) {
-			continue
-		}
-		good := true
-		_, why := links(raw, off, true, func(o uint64, h header) {
-			good = good && plausibleTag(raw[o+4:o+8]) && (h.typ == 0 || parity(h.typ, kind))
-		})
-		if why == breachNone && good {
-			return off
-		}
-	}
-	return pageSize
 }
 
 // blockBelow gives the last block of the page below a page, whose owner can have

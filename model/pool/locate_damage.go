@@ -1,0 +1,154 @@
+package pool
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/bits"
+	"slices"
+
+	"gokd/model/mem"
+)
+
+// Damage is one place where headers make no sense, and who may have done it.
+type Damage struct {
+	What    string // the structure: "_POOL_HEADER"
+	At      mem.VA
+	Why     string
+	Bytes   []byte // the structure as it stands
+	Resume  mem.VA // where headers make sense again; 0 where nowhere in the page
+	Size    uint64 // bytes from At that can't be told apart
+	OneBit  bool   // the value differs from the right one by one bit
+	Culprit *Block // the block before it, whose owner may have written past its end
+	Suspect string // why it is suspected; without Culprit what speaks against an overrun
+}
+
+// Error says what is wrong and where.
+func (d Damage) Error() string { return fmt.Sprintf("%s at %#x: %s", d.What, uint64(d.At), d.Why) }
+
+// diagnose looks into a gap of a page: which of the two headers there is wrong,
+// where headers make sense again, and who may have overwritten it.
+func (p *Pool) diagnose(ctx context.Context, l *Location, raw *[pageSize]byte, g gap) Damage {
+	page := l.Page
+	d := Damage{What: "_POOL_HEADER", At: page.At + mem.VA(g.at), Size: g.next - g.at}
+	d.Bytes = append(d.Bytes, raw[g.at:g.at+HeaderSize]...)
+	if g.next < pageSize {
+		d.Resume = page.At + mem.VA(g.next)
+	}
+	var before *Block
+	want := uint64(0)
+	if g.before > 0 {
+		before = &page.Blocks[g.before-1]
+		want = before.Size
+	} else if b, ok := p.blockBelow(ctx, l, page.At); ok && page.First == page.At {
+		before = &b
+	}
+	h := headerAt(raw, g.at)
+	d.judge(raw, g, h, want)
+	d.blame(before, plausibleTag(raw[g.at+4:g.at+8]) && (h.typ == 0 || parity(h.typ, page.Kind)), h.previous == want)
+	return d
+}
+
+// judge says which value is wrong.
+func (d *Damage) judge(raw *[pageSize]byte, g gap, h header, want uint64) {
+	wrong := func(is, should uint64) { d.OneBit = bits.OnesCount64(is/HeaderSize^should/HeaderSize) == 1 }
+	switch {
+	case g.why == breachPrevious && g.next == g.at:
+		d.Why = fmt.Sprintf("PreviousSize is %#x, the block before it has %#x bytes; its other fields fit", h.previous, want)
+		wrong(h.previous, want)
+		return
+	case g.why == breachPrevious && want == 0:
+		d.Why = fmt.Sprintf("PreviousSize is %#x, the first header of a page has 0", h.previous)
+	case g.why == breachPrevious:
+		d.Why = fmt.Sprintf("PreviousSize is %#x, the block before it has %#x bytes", h.previous, want)
+	case g.why == breachZero:
+		d.Why = "BlockSize is zero"
+	default:
+		d.Why = fmt.Sprintf("BlockSize %#x runs past the end of the page", h.size)
+	}
+	if g.next >= pageSize {
+		return
+	}
+	back := headerAt(raw, g.next).previous
+	switch {
+	case back == g.next-g.at && h.size != back:
+		d.Why += fmt.Sprintf("; the header at %#x says that it has %#x bytes", uint64(d.Resume), back)
+		if h.previous == want {
+			wrong(h.size, back)
+		}
+	case want > 0 && g.next-back == g.at-want:
+		d.Why += fmt.Sprintf("; the header at %#x says that the block before this place has %#x bytes", uint64(d.Resume), back)
+		wrong(want, back)
+	}
+}
+
+// blame names the block whose owner may have written over the header. likely:
+// tag and type are those of a header; joined: its PreviousSize, which is its
+// first byte and the first that an overrun meets, is right.
+func (d *Damage) blame(before *Block, likely, joined bool) {
+	switch {
+	case d.OneBit:
+		return
+	case likely && joined:
+		d.Suspect = "PreviousSize, PoolType and tag beside it are whole: an overrun of the block before it would have met them first"
+		return
+	case before == nil:
+		return
+	}
+	d.Culprit = before
+	switch {
+	case before.State == Free:
+		d.Suspect = "it is free: who had it last may still write to it, or past its end"
+	case !likely:
+		d.Suspect = "its owner seems to have written past its end: what lies behind it is no header"
+	default:
+		d.Suspect = "its owner may have written past its end"
+	}
+}
+
+// resync gives the offset from which headers make sense again behind a break;
+// the page's size where there is none. A chain that goes on from the broken
+// header itself tells that only its PreviousSize is wrong; a header that leads
+// back to the broken one, or to the one before it, is the next best witness;
+// else the first chain of plausible headers counts that reaches the page's end.
+func (page *Page) resync(raw *[pageSize]byte, g gap) uint64 {
+	if g.why == breachPrevious && sound(raw, g.at, page.Kind, true) {
+		return g.at
+	}
+	before := uint64(pageSize) // offset of the block before
+	if g.before > 0 {
+		before = uint64(page.Blocks[g.before-1].Header - page.At)
+	}
+	for off := g.at + HeaderSize; off < pageSize; off += HeaderSize {
+		back := headerAt(raw, off).previous
+		if back == 0 || back > off {
+			continue
+		}
+		witness := off-back == g.at || off-back == before
+		if sound(raw, off, page.Kind, !witness) {
+			return off
+		}
+	}
+	return pageSize
+}
+
+// sound reports whether headers that look like headers follow each other from an
+// offset on: to the page's end, or at least two of them.
+func sound(raw *[pageSize]byte, off uint64, kind Kind, toEnd bool) bool {
+	n, good := 0, true
+	_, why := links(raw, off, true, func(o uint64, h header) {
+		ok := plausibleTag(raw[o+4:o+8]) && (h.typ == 0 || parity(h.typ, kind))
+		if good = good && ok; good {
+			n++
+		}
+	})
+	if toEnd {
+		return why == breachNone && good && n > 0
+	}
+	return n >= 2 || why == breachNone && good && n > 0
+}
+
+// sortDamage puts damage in order of address.
+func sortDamage(list []Damage) {
+	slices.SortStableFunc(list, func(a, b Damage) int { return cmp.Compare(a.At, b.At) })
+}

@@ -1,0 +1,100 @@
+package pool
+
+import (
+	"errors"
+	"fmt"
+
+	"gokd/model/mem"
+	"gokd/model/pool/heap"
+)
+
+// readSlots learns the size and the place of a low-fragmentation subsegment's
+// slots: _HEAP_LFH_SUBSEGMENT.BlockOffsets, size in its low half and offset of
+// the first in its high one, XORed with the low halves of the key of such heaps
+// and of the subsegment's page number (MemProcFS, vmmwinpool.c).
+func (p *Pool) readSlots(l *Location, h *heap.Heaps) {
+	area := &l.Heap.Area
+	if area.Kind != heap.AreaLFH {
+		return
+	}
+	v, err := p.k.ObjectIn(l.space, "_HEAP_LFH_SUBSEGMENT", area.At).Field("BlockOffsets.EncodedData").Uint()
+	if err != nil {
+		return
+	}
+	w := uint32(v) ^ uint32(h.LfhKey) ^ uint32(uint64(area.At)>>12)
+	size, first := uint64(w&0xffff), uint64(w>>16)
+	if size >= HeaderSize && first < area.Size {
+		l.Heap.SlotSize, l.Heap.first = size, first
+	}
+}
+
+// heapDamage keeps what decoding a subsegment found wrong, and looks at what its
+// blocks' headers say against what the heap says of them.
+func (l *Location) heapDamage(errs []error, pages []*[mem.PageSize]byte) {
+	area := &l.Heap.Area
+	for _, err := range errs {
+		var e *heap.DamageError
+		if !errors.As(err, &e) {
+			continue
+		}
+		d := Damage{What: e.What, At: e.At, Why: e.Why}
+		d.Bytes = append(d.Bytes, fromPages(pages, uint64(e.At-area.At), HeaderSize)...)
+		d.Size = uint64(area.At) + area.Size - uint64(e.At)
+		for i := range l.Blocks {
+			b := &l.Blocks[i]
+			if b.Header < e.At {
+				d.Culprit, d.Suspect = b, "its owner may have written past its end"
+				continue
+			}
+			d.Resume = b.Header
+			if area.Kind == heap.AreaVS {
+				d.Resume -= HeaderSize
+			}
+			d.Size = uint64(d.Resume - e.At)
+			break
+		}
+		l.Damage = append(l.Damage, d)
+	}
+	for i := range l.Blocks {
+		b := &l.Blocks[i]
+		why := b.disagrees()
+		if why == "" {
+			continue
+		}
+		d := Damage{What: "_POOL_HEADER", At: b.Header, Why: why, Resume: b.Header}
+		d.Bytes = append(d.Bytes, fromPages(pages, uint64(b.Header-area.At), HeaderSize)...)
+		if i > 0 && l.Blocks[i-1].reach() >= b.Header-HeaderSize {
+			d.Culprit, d.Suspect = &l.Blocks[i-1], "its owner may have written past its end"
+			if l.Blocks[i-1].State == Free {
+				d.Suspect = "it is free: who had it last may still write to it, or past its end"
+			}
+		}
+		l.Damage = append(l.Damage, d)
+	}
+	sortDamage(l.Damage)
+}
+
+// disagrees says what the header of a block in use says against the heap. What a
+// freed block's header holds does not matter.
+func (b *Block) disagrees() string {
+	var heaps string
+	switch {
+	case b.State != Allocated:
+		return ""
+	case b.Place == InLFH:
+		heaps = "the subsegment's bitmap has the slot in use"
+	default:
+		heaps = "the chunk header has it in use"
+	}
+	switch {
+	case b.Type == 0:
+		return fmt.Sprintf("PoolType is 0, that of a free block, while %s", heaps)
+	case b.Size == 0:
+		return fmt.Sprintf("BlockSize is zero, while %s with %#x bytes", heaps, b.Room)
+	case b.Size > b.Room:
+		return fmt.Sprintf("BlockSize is %#x, while %s with %#x bytes", b.Size, heaps, b.Room)
+	case b.Kind != Special && !parity(uint8(b.Type), b.Kind):
+		return fmt.Sprintf("PoolType %#x is not of %s pool, which its heap serves", b.Type, b.Kind)
+	}
+	return ""
+}

@@ -1,0 +1,71 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gokd/model/mem"
+)
+
+// doubleFrees holds the blocks of a page against the free lists of the page
+// pools: a block in use that stands on one was freed twice or given out twice, a
+// free block that stands on none lost its links, and a list can break in the
+// page. Where the lists are not known it gives nothing.
+func (p *Pool) doubleFrees(ctx context.Context, l *Location) []Damage {
+	if l.Kind == Session || !l.space.Paged() {
+		return nil // session pool has lists of its own in each session
+	}
+	lists, err := p.FreeLists(ctx)
+	if err != nil {
+		return nil
+	}
+	var found []Damage
+	for i := range l.Blocks {
+		b := &l.Blocks[i]
+		why := ""
+		entry, listed := lists.Find(b.Header)
+		switch {
+		case listed && b.State == Cached:
+			why = fmt.Sprintf("it waits on a lookaside list or to be freed, and free list %d of the pool descriptor at %#x holds it too: it was freed twice", entry.List, uint64(entry.Descriptor.At))
+		case listed && b.State == Allocated:
+			why = fmt.Sprintf("PoolType %#x says that it is in use, and free list %d of the pool descriptor at %#x holds it: it was freed while in use, or twice", b.Type, entry.List, uint64(entry.Descriptor.At))
+		case !listed && b.State == Free && b.Size > HeaderSize && lists.Len() > 0 && lists.Complete():
+			why = "PoolType 0 says that it is free, and no free list of the pool holds it"
+		default:
+			continue
+		}
+		d := Damage{What: "_POOL_HEADER", At: b.Header, Why: why, Resume: b.Header}
+		d.Bytes = readSome(l.space, b.Header, HeaderSize)
+		found = append(found, d)
+	}
+	return append(found, brokenLinks(l, lists)...)
+}
+
+// brokenLinks gives the places in a page at which free lists break.
+func brokenLinks(l *Location, lists *FreeLists) []Damage {
+	var found []Damage
+	for _, err := range lists.Damage {
+		var e *ListDamage
+		if !errors.As(err, &e) || e.At.Page() != l.Page.At {
+			continue
+		}
+		d := Damage{What: "_LIST_ENTRY of a free block", At: e.At, Resume: e.At,
+			Why: fmt.Sprintf("free list %d of the pool descriptor at %#x breaks here: %v", e.List, uint64(e.Descriptor), e.Err)}
+		d.Bytes = readSome(l.space, e.At, HeaderSize)
+		for i := range l.Blocks {
+			if b := &l.Blocks[i]; b.Body == e.At {
+				d.Culprit, d.Suspect = b, "it is free: who had it last may still write to it"
+			}
+		}
+		found = append(found, d)
+	}
+	return found
+}
+
+// readSome reads up to n bytes; what is missing is left off.
+func readSome(space *mem.Space, at mem.VA, n int) []byte {
+	b := make([]byte, n)
+	got, _ := space.ReadVirtual(b, at)
+	return b[:got]
+}
