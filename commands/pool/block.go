@@ -21,6 +21,9 @@ type blockRecord struct {
 	Protected    bool           `json:"protected"`
 	Pool         string         `json:"pool"`
 	Large        bool           `json:"large"`
+	Room         uint64         `json:"room"` // bytes set aside for it, from header on; 0 where not known
+	Place        string         `json:"place"`
+	Heap         *report.Addr   `json:"heap"` // the _SEGMENT_HEAP it lies in
 	Owner        *report.Addr   `json:"owner_process"`
 	Missing      report.Missing `json:"missing,omitempty"`
 
@@ -31,7 +34,11 @@ func newBlock(p *pool.Pool, b pool.Block, owner bool) *blockRecord {
 	r := &blockRecord{
 		Address: report.Addr(b.Body), Header: report.Addr(b.Header), Tag: b.Tag.Spell(), Size: b.Size,
 		PreviousSize: b.PreviousSize, State: b.State.String(), Protected: b.Protected, Pool: b.Kind.String(),
-		Large: b.Large, block: b,
+		Large: b.Large, Room: b.Room, Place: placeName(b.Place), block: b,
+	}
+	if b.Heap != 0 {
+		at := report.Addr(b.Heap)
+		r.Heap = &at
 	}
 	if owner {
 		at, err := p.Owner(b)
@@ -95,13 +102,24 @@ func bodySize(b pool.Block) uint64 {
 	return b.Size - pool.HeaderSize
 }
 
+// rowStart is the address that a row of the classic layout names: the header.
+// A free piece of a variable-size subsegment has none, and is named, and its
+// size told, from the heap's chunk header on, which is where kd reads its tag.
+func rowStart(b pool.Block) uint64 {
+	if b.Place == pool.InVS && b.State == pool.Free {
+		return uint64(b.Header) - pool.HeaderSize
+	}
+	return uint64(b.Header)
+}
+
 // headerRow is a row of the classic layout, which names the header; mark
 // stands before the tag.
 func headerRow(b pool.Block, mark string) string {
 	row := make([]byte, 0, 80)
-	row = appendHex(row, uint64(b.Header), 16, '0')
+	start := rowStart(b)
+	row = appendHex(row, start, 16, '0')
 	row = append(row, " size: "...)
-	row = appendHex(row, b.Size, 4, ' ')
+	row = appendHex(row, b.Size+(uint64(b.Header)-start), 4, ' ')
 	row = append(row, " previous size: "...)
 	row = appendHex(row, uint64(b.PreviousSize), 4, ' ')
 	if b.State != pool.Allocated {

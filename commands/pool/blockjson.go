@@ -19,6 +19,14 @@ func (r *blockRecord) AppendFields(to []byte) []byte {
 	to = strconv.AppendBool(append(to, `,"protected":`...), r.Protected)
 	to = appendText(append(to, `,"pool":`...), r.Pool)
 	to = strconv.AppendBool(append(to, `,"large":`...), r.Large)
+	to = strconv.AppendUint(append(to, `,"room":`...), r.Room, 10)
+	to = appendText(append(to, `,"place":`...), r.Place)
+	to = append(to, `,"heap":`...)
+	if r.Heap != nil {
+		to = appendAddr(to, *r.Heap)
+	} else {
+		to = append(to, "null"...)
+	}
 	to = append(to, `,"owner_process":`...)
 	if r.Owner != nil {
 		to = appendAddr(to, *r.Owner)

@@ -11,7 +11,7 @@ import (
 
 // Commands lists the group.
 func Commands() []*cmd.Command {
-	return []*cmd.Command{poolused, poolfind, poolCommand, pooltags}
+	return []*cmd.Command{poolused, poolfind, poolCommand, poolval, pooltags}
 }
 
 // state is what the group keeps for the session: the pools of the target, and
@@ -40,7 +40,11 @@ func open(s *cmd.Session) (*state, error) {
 
 // settings gives what does not depend on a target.
 func settings(s *cmd.Session) (*state, error) {
-	return cmd.Cached(s, stateKey{}, func() (*state, error) { return &state{tags: pool.Own()}, nil })
+	t, err := tagsOf(s)
+	if err != nil {
+		return nil, err
+	}
+	return cmd.Cached(s, stateKey{}, func() (*state, error) { return &state{tags: t.tags}, nil })
 }
 
 // describe gives the description of a tag as kd spells it: the text, and the

@@ -15,16 +15,25 @@ var poolCommand = &cmd.Command{
 	Name: "!pool", Aliases: []string{"!kdexts.pool", "!kdext*.pool"}, Group: cmd.GroupPool,
 	Summary: "show the pool blocks around an address",
 	Args: []cmd.Arg{
-		{Name: "Address", Kind: cmd.KindAddr, Doc: "an address in the pool"},
-		{Name: "Flags", Kind: cmd.KindFlags, Optional: true, Doc: "0 the blocks of the page, 2 only the block that holds the address, 80000000 without its description"},
+		{Name: "Address", Kind: cmd.KindAddr, Optional: true, Doc: "an address in the pool"},
+		{Name: "Flags", Kind: cmd.KindFlags, Optional: true, Doc: "0 the blocks of the page, 1 with the first bytes of each, 2 only the block that holds the address, 80000000 without its description; they add up"},
 	},
 	Needs: cmd.NeedKernel,
 	Help: `Shows the blocks of the page that holds an address, with the one that holds it
-marked, or the large allocation that holds it. Where the headers of the page
-break, the blocks before the break are shown. The contents of a block (flag 1)
-are what dc shows. Small blocks of segment heaps (Windows 10 1903 and later) are
-not read yet.`,
-	SeeAlso: []string{"!poolfind", "!poolused"},
+marked and its tag explained, or the large allocation that holds it. In a segment
+heap (Windows 10 1903 and later) these are the blocks of its subsegment that touch
+the page.
+
+Where the headers make no sense it says which, with its bytes, what is wrong, which
+block's owner may have written over it, and goes on where headers make sense again.
+A block that the kernel's free lists hold while its header has it in use is told.
+!poolval checks every header of the page.
+
+A block's size and tag are those of its header: what a driver wrote over them is
+what is shown. Pages that the dump does not hold can't be shown. Addresses 0 and -1
+stand for the heaps of a process, which this command has no memory of to show.`,
+	Example: "!pool fffffa8000d6d010 2\n!pool fffffa8000c00050 1",
+	SeeAlso: []string{"!poolval", "!poolfind", "!poolused"},
 	Run:     runPool,
 }
 
@@ -35,167 +44,158 @@ const (
 	flagQuiet    = 0x80000000
 )
 
-// pageLine is the first line of !pool.
-type pageLine struct {
-	Page report.Addr `json:"address"`
-	Pool *string     `json:"pool"` // null where no range of a pool holds it
-}
-
-// Type names the record.
-func (*pageLine) Type() string { return "pool_page" }
-
-// WriteText writes kd's line.
-func (r *pageLine) WriteText(p *report.Printer) {
-	region := "Unknown"
-	if r.Pool != nil {
-		region = *r.Pool + " pool"
-	}
-	p.Printf("Pool page %s region is %s\n", r.Page, region)
-}
-
-// pageBlock is a block as !pool shows it.
-type pageBlock struct {
-	*blockRecord
-	marked bool
-	desc   string
-}
-
-// WriteText writes the row: a star before the block that holds the address,
-// and its description on a line of its own.
-func (r *pageBlock) WriteText(p *report.Printer) {
-	b := r.block
-	if b.Large {
-		word := "tag"
-		if p.Era == report.Era62 {
-			word = "Tag"
-		}
-		p.Printf("*%s : large page allocation, %s is %s, size is %#x bytes\n", b.Body, word, b.Tag, b.Size)
-	} else if r.marked {
-		report.Text("*" + headerRow(b, "*")).WriteText(p)
-	} else {
-		report.Text(" " + headerRow(b, " ")).WriteText(p)
-	}
-	if r.marked && r.desc != "" {
-		p.Printf("\t\t%s\n", r.desc)
-	}
-}
-
-// owning gives kd's line about a tag.
-func (st *state) owning(t pool.Tag) string {
-	d, ok := st.tags.Find(t)
-	switch {
-	case !ok:
-		return "Owning component : Unknown (update pooltag.txt)"
-	case d.Binary == "":
-		return fmt.Sprintf("Pooltag %s : %s", t, d.Text)
-	}
-	return fmt.Sprintf("Pooltag %s : %s, Binary : %s", t, d.Text, d.Binary)
+// around is one run of !pool.
+type around struct {
+	s     *cmd.Session
+	st    *state
+	out   report.Sink
+	at    mem.VA
+	flags uint64
+	loc   pool.Location
 }
 
 func runPool(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
-	at, flags := in.Addr("Address"), in.Uint("Flags", 0)
+	a := &around{s: s, out: out, at: in.Addr("Address"), flags: in.Uint("Flags", 0)}
 	switch {
-	case at == 0 || at == ^mem.VA(0):
-		return cmd.Misuse(errors.New("an address in the pool is needed: a kernel dump has no process heap to show"))
-	case flags&^(flagContents|flagOne|flagQuiet) != 0:
-		return cmd.Misuse(fmt.Errorf("flags %#x: want 0, 2 or 80000000", flags))
+	case a.at == 0 || a.at == ^mem.VA(0):
+		return cmd.Misuse(errors.New("an address in the pool is needed: 0 and -1 mean the heaps of a process, which a kernel dump does not show"))
+	case a.flags&^(flagContents|flagOne|flagQuiet) != 0:
+		return cmd.Misuse(fmt.Errorf("flags %#x: want a sum of 1, 2 and 80000000", a.flags))
 	}
-	st, err := open(s)
-	if err != nil {
+	var err error
+	if a.st, err = open(s); err != nil {
 		return err
 	}
-	line := &pageLine{Page: report.Addr(at)}
-	if kind, ok := st.pool.KindOf(ctx, at); ok {
-		name := kdPools[kind]
-		line.Pool = &name
+	a.loc, err = locate(ctx, s, a.st, a.at)
+	if e := ctx.Err(); e != nil {
+		return e
 	}
-	if err := ctx.Err(); err != nil {
-		return err
+	if e := out.Emit(newPage(&a.loc)); e != nil {
+		return e
 	}
-	if err := out.Emit(line); err != nil {
-		return err
-	}
-	a := &around{st: st, out: out, at: at, one: flags&flagOne != 0, quiet: flags&flagQuiet != 0}
-	if err := a.show(ctx); err != nil {
-		return err
-	}
-	if flags&flagContents != 0 {
-		return out.Emit(report.Notef("The contents of a block are what dc %s shows.", at))
-	}
-	return nil
-}
-
-// around is one run of !pool.
-type around struct {
-	st         *state
-	out        report.Sink
-	at         mem.VA
-	one, quiet bool
-}
-
-func (a *around) show(ctx context.Context) error {
-	b, ok, tableErr := a.st.pool.LargeAt(ctx, a.at)
-	if ok {
-		return a.emit(b, true)
-	}
-	page, err := a.st.pool.PageAt(ctx, a.at)
 	var fault *mem.Fault
+	var broken *pool.PageError
 	switch {
+	case err == nil, errors.As(err, &broken):
+		return a.show()
 	case errors.Is(err, pool.ErrNotWalked):
 		return err
 	case errors.As(err, &fault):
-		return a.unreadable(err, tableErr)
-	case err != nil:
-		return a.notPool(err, tableErr)
+		return a.notPool(ctx, err, true)
 	}
-	for _, b := range page.Blocks {
-		holds := a.at >= b.Header && a.at < b.End()
-		if a.one && !holds {
-			continue
+	return a.notPool(ctx, err, false)
+}
+
+// locate looks an address up, in the session that was chosen where one was.
+func locate(ctx context.Context, s *cmd.Session, st *state, at mem.VA) (pool.Location, error) {
+	if s.LogonSession != nil {
+		return st.pool.LocateIn(ctx, at, *s.LogonSession)
+	}
+	return st.pool.Locate(ctx, at)
+}
+
+// show writes the blocks and, where they lie, what is wrong between them.
+func (a *around) show() error {
+	damage := a.loc.Damage
+	for _, b := range a.loc.Blocks {
+		for len(damage) > 0 && damage[0].At <= b.Header {
+			if err := a.out.Emit(newDamage(a.st, damage[0])); err != nil {
+				return err
+			}
+			damage = damage[1:]
 		}
-		if err := a.emit(b, holds); err != nil {
+		if err := a.block(b); err != nil {
 			return err
 		}
 	}
-	if page.Broken != nil {
-		return a.out.Emit(report.Notef("Damaged: %v.", page.Broken))
+	for _, d := range damage {
+		if err := a.out.Emit(newDamage(a.st, d)); err != nil {
+			return err
+		}
 	}
-	return nil
+	return a.remarks()
 }
 
-func (a *around) emit(b pool.Block, marked bool) error {
-	r := &pageBlock{blockRecord: newBlock(a.st.pool, b, true), marked: marked}
-	if marked && !a.quiet {
-		r.desc = a.st.owning(b.Tag)
+// block writes a block where the flags ask for it.
+func (a *around) block(b pool.Block) error {
+	holds := a.loc.Found && b.Header == a.loc.Block.Header
+	page := a.at.Page()
+	if !holds && (a.flags&flagOne != 0 || mem.VA(rowStart(b)) >= page+mem.PageSize || b.Header+mem.VA(max(b.Size, b.Room)) <= page) {
+		return nil
+	}
+	r := &pageBlock{blockRecord: newBlock(a.st.pool, b, true), marked: holds}
+	if holds {
+		r.site = &a.loc
+		if a.flags&flagQuiet == 0 {
+			r.desc = a.st.owning(b.Tag)
+		}
+	}
+	if a.flags&flagContents != 0 {
+		r.contents = newContents(a.loc.Space(), b)
 	}
 	return a.out.Emit(r)
 }
 
-// notPool writes what kd says of an address that is in no pool.
-func (a *around) notPool(err, tableErr error) error {
-	text := report.Textf("%s is not a valid large pool allocation, checking large session pool...\n%s is not valid pool. Checking for freed (or corrupt) pool\n",
-		a.at.Page(), a.at.Page())
-	if e := a.out.Emit(text); e != nil {
-		return e
+// remarks adds lines of our own about the block that holds the address.
+func (a *around) remarks() error {
+	l := &a.loc
+	if a.flags&flagQuiet != 0 {
+		return nil
 	}
-	return a.why(err, tableErr)
+	var notes []string
+	if !l.Found && len(l.Damage) > 0 {
+		notes = append(notes, report.Sprintf("%s lies where no header makes sense: it is not known which block holds it.", a.at))
+	}
+	if s := siteText(l); s != "" {
+		notes = append(notes, s)
+	}
+	switch {
+	case l.Owner != 0:
+		notes = append(notes, report.Sprintf("The block is charged to process %s%s.", l.Owner, a.image(l.Owner)))
+	case l.OwnerErr != nil:
+		notes = append(notes, report.Sprintf("The block is charged to a process that is not known: %v.", l.OwnerErr))
+	}
+	for _, n := range notes {
+		if err := a.out.Emit(report.Note(n)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-func (a *around) unreadable(err, tableErr error) error {
-	text := report.Textf("%s is not a valid large pool allocation, checking large session pool...\n%s is not valid pool. Checking for freed (or corrupt) pool\nAddress %s could not be read. It may be a freed, invalid or paged out page\n",
-		a.at.Page(), a.at.Page(), a.at.Page())
-	if e := a.out.Emit(text); e != nil {
-		return e
+// image gives the name of a process's image in parentheses.
+func (a *around) image(process mem.VA) string { return imageOf(a.st, process) }
+
+func imageOf(st *state, process mem.VA) string {
+	name, err := st.kernel.Object("_EPROCESS", process).Field("ImageFileName").CString()
+	if err != nil || name == "" {
+		return ""
 	}
-	return a.why(err, tableErr)
+	return report.Sprintf(" (%s)", name)
 }
 
-// why adds the reasons on lines of our own.
-func (a *around) why(err, tableErr error) error {
-	if tableErr != nil {
-		if e := a.out.Emit(report.Notef("%v", tableErr)); e != nil {
+// notPool writes what kd says of an address that is in no pool, and the reasons
+// on lines of our own.
+func (a *around) notPool(ctx context.Context, err error, unreadable bool) error {
+	page := a.at.Page()
+	text := report.Sprintf("%s is not a valid large pool allocation, checking large session pool...\n", page)
+	if _, e := a.st.pool.Ranges(ctx, pool.Session); e != nil {
+		text += "Unable to read large session pool table (Session data is not present in mini and kernel-only dumps)\n"
+	}
+	text += report.Sprintf("%s is not valid pool. Checking for freed (or corrupt) pool\n", page)
+	if unreadable {
+		text += report.Sprintf("Address %s could not be read. It may be a freed, invalid or paged out page\n", page)
+	}
+	if e := a.out.Emit(report.Text(text)); e != nil {
+		return e
+	}
+	if _, e := a.st.pool.BigTable(ctx); e != nil {
+		if e := a.out.Emit(report.Notef("%v", e)); e != nil {
 			return e
 		}
+	}
+	if w := a.loc.Where; w != "" {
+		return a.out.Emit(report.Notef("%s is in no pool: %s.", a.at, w))
 	}
 	return a.out.Emit(report.Notef("%v", err))
 }

@@ -1,0 +1,315 @@
+package pool
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"gokd/commands/report"
+	"gokd/model/mem"
+	"gokd/model/pool"
+)
+
+// pageLine is the first line of !pool and !poolval.
+type pageLine struct {
+	Page    report.Addr  `json:"address"`
+	Pool    *string      `json:"pool"`              // null where no range of a pool holds it
+	Session *uint32      `json:"session,omitempty"` // of session pool
+	Place   *string      `json:"place"`             // page, table, vs, lfh, range, special; null where not known
+	Heap    *report.Addr `json:"heap"`              // the _SEGMENT_HEAP; null where in none
+	Role    *string      `json:"heap_role"`
+	Node    *int         `json:"heap_node"`
+	Segment *report.Addr `json:"segment"`    // the _HEAP_PAGE_SEGMENT
+	Area    *report.Addr `json:"subsegment"` // or range of pages
+	Size    *uint64      `json:"subsegment_size"`
+	Where   *string      `json:"belongs_to"` // what an address that is in no pool belongs to
+}
+
+func newPage(l *pool.Location) *pageLine {
+	r := &pageLine{Page: report.Addr(l.At), Where: orNull(l.Where), Session: l.Session}
+	if l.Known {
+		name := kdPools[l.Kind]
+		r.Pool = &name
+	}
+	if l.Found {
+		r.Place = orNull(placeName(l.Block.Place))
+	}
+	if h := l.Heap; h != nil {
+		at, seg, area, size := report.Addr(h.Area.Heap.At), report.Addr(h.Area.Segment), report.Addr(h.Area.At), h.Area.Size
+		role, node := h.Area.Heap.Role.String(), h.Area.Heap.Node
+		r.Heap, r.Segment, r.Area, r.Size, r.Role, r.Node = &at, &seg, &area, &size, &role, &node
+	}
+	return r
+}
+
+// Type names the record.
+func (*pageLine) Type() string { return "pool_page" }
+
+// WriteText writes kd's line.
+func (r *pageLine) WriteText(p *report.Printer) {
+	region := "Unknown"
+	if r.Pool != nil {
+		region = *r.Pool + " pool"
+	}
+	p.Printf("Pool page %s region is %s\n", r.Page, region)
+}
+
+var placeNames = [...]string{pool.InPage: "page", pool.InTable: "table", pool.InVS: "vs", pool.InLFH: "lfh", pool.InRange: "range", pool.InSpecial: "special"}
+
+// placeName spells where a block was found as records do.
+func placeName(p pool.Place) string {
+	if int(p) < len(placeNames) {
+		return placeNames[p]
+	}
+	return ""
+}
+
+// pageBlock is a block as !pool shows it.
+type pageBlock struct {
+	*blockRecord
+	marked   bool
+	desc     string
+	site     *pool.Location // of the block that holds the address
+	contents *contents
+}
+
+// AppendFields appends the block's fields and, of the one that holds the
+// address, where in it the address lies.
+func (r *pageBlock) AppendFields(to []byte) []byte {
+	to = r.blockRecord.AppendFields(to)
+	to = strconv.AppendBool(append(to, `,"holds_address":`...), r.marked)
+	if l := r.site; l != nil {
+		to = appendText(append(to, `,"part":`...), l.Part.String())
+		to = strconv.AppendInt(append(to, `,"offset":`...), int64(l.At-l.Block.Body), 10)
+		if h := l.Heap; h != nil {
+			to = appendAddr(append(to, `,"subsegment":`...), report.Addr(h.Area.At))
+			if h.Slot >= 0 {
+				to = strconv.AppendInt(append(to, `,"slot":`...), int64(h.Slot), 10)
+				to = strconv.AppendUint(append(to, `,"slot_size":`...), h.SlotSize, 10)
+			}
+		}
+		if l.Previous != nil {
+			to = appendAddr(append(to, `,"previous_block":`...), report.Addr(l.Previous.Header))
+		}
+		if l.Next != nil {
+			to = appendAddr(append(to, `,"next_block":`...), report.Addr(l.Next.Header))
+		}
+	}
+	if c := r.contents; c != nil {
+		to = append(to, `,"contents":`...)
+		if c.err != nil {
+			return append(to, "null"...)
+		}
+		to = appendText(to, hex.EncodeToString(c.bytes[:]))
+	}
+	return to
+}
+
+// WriteText writes the row: a star before the block that holds the address,
+// and its description on a line of its own.
+func (r *pageBlock) WriteText(p *report.Printer) {
+	b := r.block
+	if b.Large {
+		word := "tag"
+		if p.Era == report.Era62 {
+			word = "Tag"
+		}
+		p.Printf("*%s : large page allocation, %s is %s, size is %#x bytes\n", b.Body, word, b.Tag, b.Size)
+	} else if r.marked {
+		report.Text("*" + headerRow(b, "*")).WriteText(p)
+	} else {
+		report.Text(" " + headerRow(b, " ")).WriteText(p)
+	}
+	if r.marked && r.desc != "" {
+		p.Printf("\t\t%s\n", r.desc)
+	}
+	if r.contents != nil {
+		r.contents.write(p)
+	}
+}
+
+// owning gives kd's line about a tag.
+func (st *state) owning(t pool.Tag) string {
+	d, ok := st.tags.Find(t)
+	switch {
+	case !ok:
+		return "Owning component : Unknown (update pooltag.txt)"
+	case d.Binary == "":
+		return fmt.Sprintf("Pooltag %s : %s", t, d.Text)
+	}
+	return fmt.Sprintf("Pooltag %s : %s, Binary : %s", t, d.Text, d.Binary)
+}
+
+// contents is the first bytes of a block's body. kd shows eight words, whatever
+// the block's size (the documentation's example has blocks of 10 bytes).
+type contents struct {
+	at    mem.VA
+	bytes [32]byte
+	known int // bytes that could be read
+	err   error
+}
+
+func newContents(space *mem.Space, b pool.Block) *contents {
+	c := &contents{at: b.Body}
+	c.known, c.err = space.ReadVirtual(c.bytes[:], b.Body)
+	return c
+}
+
+// write writes two rows of four words and an empty line.
+func (c *contents) write(p *report.Printer) {
+	for i := 0; i < len(c.bytes); i += 4 {
+		switch i {
+		case 0:
+			p.Printf(" %s ", c.at)
+		case 16:
+			p.Printf("\n    %s ", c.at+16)
+		}
+		if i+4 > c.known {
+			p.Printf(" ????????")
+			continue
+		}
+		p.Printf(" %08x", uint32(c.bytes[i])|uint32(c.bytes[i+1])<<8|uint32(c.bytes[i+2])<<16|uint32(c.bytes[i+3])<<24)
+	}
+	p.Printf("\n\n")
+}
+
+// damageRecord is one place where headers make no sense.
+type damageRecord struct {
+	What    string       `json:"what"`
+	Address report.Addr  `json:"address"`
+	Why     string       `json:"why"`
+	Bytes   string       `json:"bytes"` // of the structure as it stands, in hex
+	Resume  *report.Addr `json:"resumes_at"`
+	Size    uint64       `json:"size"` // bytes that can't be told apart
+	OneBit  bool         `json:"one_bit"`
+	Suspect *suspect     `json:"suspect"`
+	Hint    *string      `json:"hint"` // what speaks for or against an overrun
+
+	raw  []byte
+	desc string
+}
+
+// suspect is the block whose owner may have done the damage.
+type suspect struct {
+	Header report.Addr  `json:"header"`
+	Tag    string       `json:"tag"`
+	Size   uint64       `json:"size"`
+	State  string       `json:"state"`
+	Owner  *report.Addr `json:"owner_process"`
+
+	tag   pool.Tag
+	image string
+}
+
+func newDamage(st *state, d pool.Damage) *damageRecord {
+	r := &damageRecord{What: d.What, Address: report.Addr(d.At), Why: d.Why, Bytes: hex.EncodeToString(d.Bytes), Size: d.Size, OneBit: d.OneBit, Hint: orNull(d.Suspect), raw: d.Bytes}
+	if d.Resume != 0 {
+		at := report.Addr(d.Resume)
+		r.Resume = &at
+	}
+	if b := d.Culprit; b != nil {
+		r.Suspect = &suspect{Header: report.Addr(b.Header), Tag: b.Tag.Spell(), Size: b.Size, State: b.State.String(), tag: b.Tag}
+		if at, err := st.pool.Owner(*b); err == nil && at != 0 {
+			a := report.Addr(at)
+			r.Suspect.Owner, r.Suspect.image = &a, imageOf(st, at)
+		}
+		if t, ok := st.tags.Find(b.Tag); ok {
+			r.desc = t.Text
+			if t.Binary != "" {
+				r.desc += ", " + t.Binary
+			}
+		}
+	}
+	return r
+}
+
+// Type names the record.
+func (*damageRecord) Type() string { return "pool_damage" }
+
+// WriteText writes lines of our own: kd's words for damage are not evidenced.
+func (r *damageRecord) WriteText(p *report.Printer) {
+	p.Own("Damaged: %s at %s: %s.\n", r.What, r.Address, r.Why)
+	if len(r.raw) > 0 {
+		p.Own("  it holds %s  %s\n", spaced(r.raw), printable(r.raw))
+	}
+	if r.OneBit {
+		p.Own("  One bit makes the difference: memory that fails does that, a driver rarely.\n")
+	}
+	switch {
+	case r.Resume == nil && r.Size > 0:
+		p.Own("  What the %#x bytes from there hold is not known.\n", r.Size)
+	case r.Resume != nil && r.Size > 0:
+		p.Own("  Headers make sense again at %s, %#x bytes on.\n", *r.Resume, r.Size)
+	}
+	if s := r.Suspect; s != nil {
+		text := report.Sprintf("  Suspect: the block before it, %s, %#x bytes, %s, tag %s", s.Header, s.Size, s.State, s.tag)
+		if r.desc != "" {
+			text += report.Sprintf(" (%s)", r.desc)
+		}
+		if s.Owner != nil {
+			text += report.Sprintf(", charged to process %s%s", *s.Owner, s.image)
+		}
+		p.Own("%s: %s.\n", report.Text(text), *r.Hint)
+	} else if r.Hint != nil {
+		p.Own("  %s.\n", *r.Hint)
+	}
+}
+
+func spaced(b []byte) string {
+	var s strings.Builder
+	for i, c := range b {
+		if i > 0 {
+			s.WriteByte(' ')
+		}
+		fmt.Fprintf(&s, "%02x", c)
+	}
+	return s.String()
+}
+
+func printable(b []byte) string {
+	s := make([]byte, len(b))
+	for i, c := range b {
+		if s[i] = c; c < 0x20 || c > 0x7e {
+			s[i] = '.'
+		}
+	}
+	return string(s)
+}
+
+// siteText says where an address lies, where the rows don't.
+func siteText(l *pool.Location) string {
+	if !l.Found {
+		return ""
+	}
+	text := ""
+	switch l.Part {
+	case pool.PartHeader:
+		if l.At == l.Block.Header {
+			break // the row says it
+		}
+		text = report.Sprintf("%s lies in the block's header; its body starts at %s", l.At, l.Block.Body)
+	case pool.PartSlack:
+		text = report.Sprintf("%s lies %#x bytes behind the block's end, in what was set aside for it", l.At, uint64(l.At-l.Block.End()))
+	case pool.PartChunk:
+		text = report.Sprintf("%s lies in the header that the heap keeps before the block; the block's body starts at %s", l.At, l.Block.Body)
+	case pool.PartOverhead:
+		text = report.Sprintf("%s lies in what the heap keeps for itself", l.At)
+	}
+	if h := l.Heap; h != nil {
+		if text != "" {
+			text += ". "
+		}
+		if h.Slot >= 0 {
+			text += report.Sprintf("Slot %d, %#x bytes each, of the ", h.Slot, h.SlotSize)
+		} else {
+			text += "In the "
+		}
+		text += report.Sprintf("%s at %s, in the segment at %s of the heap at %s (%s, node %d)",
+			h.Area.Kind, h.Area.At, h.Area.Segment, h.Area.Heap.At, h.Area.Heap.Role, h.Area.Heap.Node)
+	}
+	if text == "" {
+		return ""
+	}
+	return text + "."
+}
