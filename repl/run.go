@@ -57,7 +57,7 @@ func (p Program) newSession(opt options, interactive bool) (*cmd.Session, *write
 	}
 	s := &cmd.Session{
 		Commands: table, KeepGoing: opt.keepGoing, Interactive: interactive,
-		Location: p.Location, Version: p.Version,
+		Location: p.Location, Version: p.Version, TagFiles: p.TagFiles,
 	}
 	out := &writer{Writer: bufio.NewWriterSize(p.Stdout, 1<<16), byLine: isTerminal(p.Stdout)}
 	if isTerminal(p.Stderr) {
@@ -68,6 +68,7 @@ func (p Program) newSession(opt options, interactive bool) (*cmd.Session, *write
 		s.Out = cmd.NewJSONOutput(out, p.Stderr, opt.era)
 	} else {
 		s.Out = cmd.NewOutput(out, opt.era, p.colored(opt))
+		s.Out.Printer.Screen = p.screen()
 	}
 	s.Out.Flush = func() error {
 		out.idle()

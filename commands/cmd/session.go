@@ -47,6 +47,10 @@ type Session struct {
 	Quit         bool // q was typed
 	Failed       bool // a command failed
 
+	// TagFiles are where a pooltag.txt may be that is read without being asked
+	// for, the most important first; those that don't exist are left out.
+	TagFiles []string
+
 	// Progress shows how far a long walk is; nil where nothing is shown. total
 	// is 0 where it is not known.
 	Progress func(what string, done, total uint64)
@@ -59,6 +63,7 @@ type Session struct {
 	catches int   // .catch blocks of the script at hand
 	at      place // of the command being run
 	values  map[any]any
+	kept    map[any]any
 }
 
 // ErrNeed is the class of errors of a precondition that is not met.

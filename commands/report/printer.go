@@ -54,6 +54,8 @@ const (
 type Printer struct {
 	Era    Era
 	KDOnly bool // leave out lines that kd would not print
+	// Screen is the terminal that the text goes to; nil where it goes to none.
+	Screen *Screen
 	w      io.Writer
 	line   []byte                 // of a TextAppender, used again
 	colors map[Style]*color.Color // nil: none

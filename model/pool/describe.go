@@ -1,7 +1,7 @@
 package pool
 
 import (
-	"bufio"
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -14,7 +14,7 @@ import (
 // ownTags describes common tags in this program's words. Microsoft's
 // pooltag.txt comes with its debuggers; a user can read that file in.
 //
-//go:embed pooltags.txt
+//go:embed tags.txt
 var ownTags string
 
 // Description says what a tag is for.
@@ -23,138 +23,196 @@ type Description struct {
 	Binary string // "nt!ps", "ntfs.sys"; empty where unknown
 }
 
-// Descriptions finds the description of a tag. The zero value has none. It is
-// not safe for use while Read changes it.
-type Descriptions struct {
-	exact    map[Tag]Description
-	patterns []described // the later read first
+// DescriptionOf is a description and where it stands.
+type DescriptionOf struct {
+	Description
+	As     string // the tag or pattern of its line: "Ntf?"
+	Source string // name of the file; empty for this program's own table
+	Line   int    // in that file
 }
 
-type described struct {
+// BadLine is a line of a tag file that can't be read.
+type BadLine struct {
+	Line int
+	Text string // at most some 80 bytes of it
+	Why  string
+}
+
+// TagSource is a set of descriptions of one origin.
+type TagSource struct {
+	Name     string // of the file; empty for this program's own table
+	Encoding string // "UTF-8", "UTF-16LE", ...
+	Tags     int    // lines that name one tag
+	Patterns int    // lines with ? or *
+	Again    int    // lines of Tags that name a tag of an earlier line
+	BadLines int    // lines that can't be read
+	Bad      []BadLine
+
+	exact    map[Tag][]DescriptionOf // in the order of the file
+	patterns []patternLine           // the most specific first
+}
+
+type patternLine struct {
 	pattern Pattern
-	Description
+	d       DescriptionOf
+}
+
+// Descriptions finds the description of a tag. The zero value has none. It is
+// not safe for use while Add changes it.
+type Descriptions struct {
+	sources []*TagSource // the first goes before the others
 }
 
 // Own gives a new set with this program's descriptions.
-func Own() *Descriptions {
-	d := ownDescriptions()
-	return &Descriptions{exact: copyMap(d.exact), patterns: slices.Clone(d.patterns)}
-}
+func Own() *Descriptions { return &Descriptions{sources: []*TagSource{ownSource()}} }
 
-var ownDescriptions = sync.OnceValue(func() *Descriptions {
-	d := &Descriptions{}
-	if _, err := d.Read(strings.NewReader(ownTags)); err != nil {
-		return &Descriptions{} // a test reads the file and fails first
+var ownSource = sync.OnceValue(func() *TagSource {
+	s, err := readTags("", strings.NewReader(ownTags))
+	if err != nil {
+		return &TagSource{} // a test reads the table and fails first
 	}
-	return d
+	return s
 })
 
-func copyMap(m map[Tag]Description) map[Tag]Description {
-	c := make(map[Tag]Description, len(m))
-	for k, v := range m {
-		c[k] = v
-	}
-	return c
-}
+// Sources lists what is in use, what goes first first.
+func (d *Descriptions) Sources() []*TagSource { return slices.Clone(d.sources) }
 
-// Find gives the description of a tag: of the tag itself, else of a pattern.
+// Find gives the description of a tag. A source that was added later goes
+// before one that was added earlier; in each of them a line of the tag itself
+// goes before a pattern, and a pattern with fewer wildcards before one with more.
 func (d *Descriptions) Find(t Tag) (Description, bool) {
-	if x, ok := d.exact[t]; ok {
-		return x, true
-	}
-	for _, p := range d.patterns {
-		if p.pattern.Match(t) {
-			return p.Description, true
+	for _, s := range d.sources {
+		if x, ok := s.find(t); ok {
+			return x.Description, true
 		}
 	}
 	return Description{}, false
 }
 
+func (s *TagSource) find(t Tag) (DescriptionOf, bool) {
+	if x := s.exact[t]; len(x) > 0 {
+		return x[0], true
+	}
+	for _, p := range s.patterns {
+		if p.pattern.Match(t) {
+			return p.d, true
+		}
+	}
+	return DescriptionOf{}, false
+}
+
+// All gives every description of a tag, the one that Find gives first.
+func (d *Descriptions) All(t Tag) []DescriptionOf {
+	var list []DescriptionOf
+	for _, s := range d.sources {
+		list = append(list, s.exact[t]...)
+		for _, p := range s.patterns {
+			if p.pattern.Match(t) {
+				list = append(list, p.d)
+			}
+		}
+	}
+	return list
+}
+
 // Limits of a tag file: the one that comes with debuggers has some 4,000 lines.
 const (
+	maxTagFile  = 16 << 20 // bytes
 	maxTagLines = 1 << 18
-	maxTagLine  = 4096
+	maxBadLines = 20 // that are kept
+	maxBadText  = 80
 )
 
 // ErrNoTags says that a file has no line of the form of pooltag.txt.
 var ErrNoTags = errors.New("no line has the form \"tag - binary - description\"")
 
-// Read adds the lines of a file in the form of pooltag.txt; what is read later
-// goes before what was read earlier. A line is "tag - binary - description";
-// "rem" or "//" starts a comment; a tag has up to four characters and may hold
-// * and ?. Lines of another form are left out. n is how many were taken. The
-// error is the reader's, ErrNoTags, or ErrLimit.
-func (d *Descriptions) Read(r io.Reader) (n int, err error) {
-	if d.exact == nil {
-		d.exact = map[Tag]Description{}
-	}
-	in := bufio.NewScanner(r)
-	in.Buffer(make([]byte, maxTagLine), maxTagLine)
-	var patterns []described
-	for lines := 0; in.Scan(); lines++ {
-		if lines >= maxTagLines {
-			return n, fmt.Errorf("tag file: more than %d lines: %w", maxTagLines, ErrLimit)
-		}
-		p, x, ok := parseTagLine(in.Text())
-		if !ok {
-			continue
-		}
-		n++
-		if t, one := p.One(); one {
-			d.exact[t] = x
-			continue
-		}
-		patterns = append(patterns, described{p, x})
-	}
-	d.patterns = append(patterns, d.patterns...)
-	switch err := in.Err(); {
-	case errors.Is(err, bufio.ErrTooLong):
-		return n, fmt.Errorf("tag file: a line longer than %d bytes: %w", maxTagLine, ErrLimit)
-	case err != nil:
-		return n, fmt.Errorf("tag file: %w", err)
-	case n == 0:
-		return 0, fmt.Errorf("tag file: %w", ErrNoTags)
-	}
-	return n, nil
-}
-
-// parseTagLine reads one line. The tag takes the first four columns, whatever
-// they hold; a shorter one ends at the first dash behind a space.
-func parseTagLine(line string) (Pattern, Description, bool) {
-	line = strings.TrimRight(strings.TrimPrefix(line, "\ufeff"), " \t\r")
-	low := strings.ToLower(line)
-	if low == "rem" || strings.HasPrefix(low, "rem ") || strings.HasPrefix(line, "//") {
-		return Pattern{}, Description{}, false
-	}
-	tag, rest, ok := cutTag(line)
-	if !ok || strings.TrimSpace(tag) == "" {
-		return Pattern{}, Description{}, false
-	}
-	p, err := ParsePattern(tag, false)
+// Add reads a file in the form of pooltag.txt; its lines go before all that
+// were there. A source of the same name is replaced. A line is
+// "tag - binary - description", or these three with tabs between them; "rem",
+// "//" or "# " starts a comment; a tag has up to four characters and may hold *
+// and ?. UTF-8, UTF-16 and single-byte text are read, with any ends of lines.
+// Lines of another form are left out and told of in the source. The error is
+// the reader's, ErrNoTags, or ErrLimit; the set is then as it was.
+func (d *Descriptions) Add(name string, r io.Reader) (*TagSource, error) {
+	s, err := readTags(name, r)
 	if err != nil {
-		return Pattern{}, Description{}, false
+		return nil, err
 	}
-	var x Description
-	if binary, text, ok := strings.Cut(rest, " - "); ok {
-		x.Binary, x.Text = strings.TrimSpace(binary), strings.TrimSpace(text)
-	} else {
-		x.Text = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(rest), "- "))
-	}
-	return p, x, x.Text != ""
+	d.sources = slices.DeleteFunc(d.sources, func(x *TagSource) bool { return x.Name == name })
+	d.sources = slices.Insert(d.sources, 0, s)
+	return s, nil
 }
 
-func cutTag(line string) (tag, rest string, ok bool) {
-	if len(line) > 4 {
-		if after := strings.TrimLeft(line[4:], " \t"); strings.HasPrefix(after, "-") {
-			// "Io*  - x" has its star padded; a padded pattern is still "Io*".
-			tag = line[:4]
-			if strings.Contains(tag, "*") {
-				tag = strings.TrimRight(tag, " ")
-			}
-			return tag, after[1:], true
-		}
+// Remove drops a source by name; it reports whether there was one.
+func (d *Descriptions) Remove(name string) bool {
+	n := len(d.sources)
+	d.sources = slices.DeleteFunc(d.sources, func(x *TagSource) bool { return x.Name == name })
+	return len(d.sources) < n
+}
+
+func readTags(name string, r io.Reader) (*TagSource, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxTagFile+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("tag file: %w", err)
+	case len(b) > maxTagFile:
+		return nil, fmt.Errorf("tag file: more than %d bytes: %w", maxTagFile, ErrLimit)
 	}
-	tag, rest, ok = strings.Cut(line, " -")
-	tag = strings.TrimSpace(tag)
-	return tag, rest, ok && len(tag) <= 4
+	s := &TagSource{Name: name, exact: map[Tag][]DescriptionOf{}}
+	var text string
+	text, s.Encoding = decodeText(b)
+	n := 0
+	for line := range textLines(text) {
+		if n++; n > maxTagLines {
+			return nil, fmt.Errorf("tag file: more than %d lines: %w", maxTagLines, ErrLimit)
+		}
+		s.line(line, n)
+	}
+	if s.Tags+s.Patterns == 0 {
+		return nil, fmt.Errorf("tag file: %w", ErrNoTags)
+	}
+	slices.SortStableFunc(s.patterns, func(a, b patternLine) int {
+		return cmp.Compare(b.pattern.fixed(), a.pattern.fixed())
+	})
+	return s, nil
+}
+
+// line takes one line of a file.
+func (s *TagSource) line(text string, n int) {
+	l, skip, why := parseTagLine(text)
+	switch {
+	case skip:
+		return
+	case why != "":
+		s.BadLines++
+		if len(s.Bad) < maxBadLines {
+			s.Bad = append(s.Bad, BadLine{n, text[:min(len(text), maxBadText)], why})
+		}
+		return
+	}
+	d := DescriptionOf{l.Description, l.as, s.Name, n}
+	t, one := l.pattern.One()
+	if !one {
+		s.Patterns++
+		s.patterns = append(s.patterns, patternLine{l.pattern, d})
+		return
+	}
+	s.Tags++
+	if len(s.exact[t]) > 0 {
+		s.Again++
+	}
+	s.exact[t] = append(s.exact[t], d)
+}
+
+// fixed is how many bits of a tag a pattern fixes; the more, the more specific.
+func (p Pattern) fixed() int {
+	most := 0
+	for _, a := range p.alts {
+		n := 0
+		for m := a.mask; m != 0; m &= m - 1 {
+			n++
+		}
+		most = max(most, n)
+	}
+	return most
 }

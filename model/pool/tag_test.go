@@ -3,8 +3,6 @@ package pool
 import (
 	"strings"
 	"testing"
-
-	gocmp "github.com/google/go-cmp/cmp"
 )
 
 func tagOf(s string) Tag { return Tag([]byte(s)) }
@@ -138,80 +136,5 @@ func FuzzPattern(f *testing.F) {
 		if got, want := p.Match(tag), like(text, string(tag[:])); got != want {
 			t.Fatalf("%q matches %q: %v, want %v", text, tag[:], got, want)
 		}
-	})
-}
-
-func TestDescriptions(t *testing.T) {
-	t.Parallel()
-	d := Own()
-	user := "rem a comment\r\n//another\r\n\r\nProc - nt!ps        - Process objects\r\n" +
-		"Ab   - my - driver.sys - with - dashes\r\n8042 - i8042prt.sys  - PS/2\r\nIo   - nt!io - general IO allocations\r\n" +
-		"Zz*  - zz.sys - any Zz\r\nZz?1 - zz1.sys - Zz and 1\r\nNoDs\r\nToLong - x - y\r\nTxt1 - only a text\r\nA-B  - dash.sys - dash in tag\r\n"
-	n, err := d.Read(strings.NewReader(user))
-	if err != nil || n != 8 {
-		t.Fatalf("%d lines, %v", n, err)
-	}
-	got := map[string]Description{}
-	for _, s := range []string{"Proc", "Ab  ", "8042", "Io  ", "Zz21", "Zz22", "Txt1", "A-B ", "Thre", "NtfQ", "Q!Q!"} {
-		if x, ok := d.Find(tagOf(s)); ok {
-			got[s] = x
-		}
-	}
-	want := map[string]Description{
-		"Proc": {"Process objects", "nt!ps"}, "Ab  ": {"driver.sys - with - dashes", "my"}, "8042": {"PS/2", "i8042prt.sys"},
-		"Io  ": {"general IO allocations", "nt!io"}, "Zz21": {"any Zz", "zz.sys"}, "Zz22": {"any Zz", "zz.sys"},
-		"Txt1": {"only a text", ""}, "A-B ": {"dash in tag", "dash.sys"}, "Thre": {"Thread objects", "nt!ps"}, "NtfQ": {"NTFS", "ntfs.sys"},
-	}
-	if diff := gocmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	if _, ok := Own().Find(tagOf("8042")); !ok {
-		t.Error("the own set changed with its copy")
-	}
-	for _, c := range []struct{ text, want string }{
-		{"no tags here", "no line has the form"},
-		{"", "no line has the form"},
-		{strings.Repeat("x", maxTagLine+1), "longer than"},
-	} {
-		if _, err := new(Descriptions).Read(strings.NewReader(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%.20q: %v, want %q", c.text, err, c.want)
-		}
-	}
-}
-
-func TestOwnDescriptions_wellFormed(t *testing.T) {
-	t.Parallel()
-	seen := map[string]bool{}
-	lines := 0
-	for line := range strings.Lines(ownTags) {
-		if strings.HasPrefix(line, "rem") {
-			continue
-		}
-		lines++
-		p, x, ok := parseTagLine(line)
-		if !ok || x.Binary == "" || line[4:7] != " - " {
-			t.Errorf("not of the form: %q", line)
-			continue
-		}
-		if seen[line[:4]] {
-			t.Errorf("%q twice (%s)", line[:4], p.Text())
-		}
-		seen[line[:4]] = true
-	}
-	if lines < 100 {
-		t.Errorf("%d descriptions", lines)
-	}
-}
-
-func FuzzDescriptions(f *testing.F) {
-	f.Add(ownTags[:600])
-	f.Add("Io*  - x - y\nrem\n - \n")
-	f.Fuzz(func(t *testing.T, text string) {
-		var d Descriptions
-		n, err := d.Read(strings.NewReader(text))
-		if err == nil && n == 0 {
-			t.Fatal("no line and no error")
-		}
-		d.Find(tagOf("Proc"))
 	})
 }

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestTagFiles_named(t *testing.T) {
+	sep := string(os.PathListSeparator)
+	t.Setenv("GOKD_POOLTAGS", "a.txt"+sep+" "+sep+"b.txt")
+	if got := tagFiles(); !slices.Equal(got, []string{"a.txt", "b.txt"}) {
+		t.Errorf("%q", got)
+	}
+	t.Setenv("GOKD_POOLTAGS", "")
+	if got := tagFiles(); len(got) != 0 {
+		t.Errorf("with an empty variable: %q", got)
+	}
+}
+
+func TestKitFiles(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"ProgramFiles(x86)": `P86`, "ProgramFiles": `P`}
+	got := kitFiles(func(name string) string { return env[name] })
+	want := filepath.Join("P86", "Windows Kits", "10", "Debuggers", "x64", "triage", "pooltag.txt")
+	if len(got) != 22 || got[0] != want || !strings.HasPrefix(got[11], "P"+string(filepath.Separator)) {
+		t.Errorf("%q", got)
+	}
+	if got := kitFiles(func(string) string { return "" }); got != nil {
+		t.Errorf("without the variables of Windows: %q", got)
+	}
+}
