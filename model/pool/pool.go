@@ -28,7 +28,7 @@ import (
 // Kind names one of the pools.
 type Kind uint8
 
-// The pools. Special pool is named only: its pages are not walked.
+// The pools.
 const (
 	Nonpaged Kind = iota
 	Paged
@@ -103,8 +103,14 @@ type Block struct {
 	Large        bool // whole pages, without a header
 }
 
-// End is the address after the block's last byte.
-func (b Block) End() mem.VA { return b.Header + mem.VA(b.Size) }
+// End is the address after the block's last byte. In special pool the header
+// is not beside the block, and Size is what was asked for.
+func (b Block) End() mem.VA {
+	if b.Place == InSpecial {
+		return b.Body + mem.VA(b.Size)
+	}
+	return b.Header + mem.VA(b.Size)
+}
 
 // Errors of this package.
 var (

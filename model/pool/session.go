@@ -63,7 +63,9 @@ func (p *Pool) Sessions(ctx context.Context) ([]SessionInfo, error) {
 	list := make([]SessionInfo, 0, len(all))
 	for _, s := range all {
 		i := SessionInfo{ID: s.id, At: s.at, Processes: s.processes, Space: s.space}
-		i.PoolStart, i.PoolLast, _ = p.sessionPool(s)
+		if start, last, err := p.sessionPool(s); err == nil {
+			i.PoolStart, i.PoolLast = start, last
+		}
 		list = append(list, i)
 	}
 	if len(list) == 0 && err == nil {
@@ -201,7 +203,7 @@ func (p *Pool) sessionPool(s session) (start, last mem.VA, err error) {
 		return 0, 0, err
 	}
 	if !kernelAddress(start) || last <= start || last-start > 1<<46 {
-		return 0, 0, fmt.Errorf("_MM_SESSION_SPACE of session %d at %#x: paged pool from %#x to %#x is none",
+		return start, last, fmt.Errorf("_MM_SESSION_SPACE of session %d at %#x: paged pool from %#x to %#x is none",
 			s.id, uint64(s.at), uint64(start), uint64(last))
 	}
 	return start, last | (mem.PageSize - 1), nil
@@ -223,7 +225,9 @@ func (p *Pool) sessionRanges(ctx context.Context) ([]Range, error) {
 	for _, s := range all {
 		start, last, err := p.sessionPool(s)
 		if err != nil {
-			why = err
+			if start != 0 || last != 0 {
+				why = err // it is more than a structure that was never filled
+			}
 			continue
 		}
 		r := Range{Kind: Session, Start: start, Last: last, Session: s.id, From: "_MM_SESSION_SPACE", space: s.space}

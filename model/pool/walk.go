@@ -186,7 +186,12 @@ func (w *Walk) Large(ctx context.Context) iter.Seq2[Block, error] {
 // cancelled context ends the walk with its error.
 func (w *Walk) Small(ctx context.Context, r Range) iter.Seq2[Block, error] {
 	return func(yield func(Block, error) bool) {
+		if w.q.Kind == Special {
+			w.special(ctx, r, yield)
+			return
+		}
 		s := w.p.newScanner(ctx, w.q)
+		s.knowCached(w.p.cachedIn(ctx, r))
 		enough := false
 		s.drain = func(win *window) bool {
 			for i := range win.runs {
@@ -279,6 +284,7 @@ func (p *Pool) Scan(ctx context.Context, q Query, visit func(worker int, page []
 	}
 	for _, r := range w.Ranges() {
 		s := p.newScanner(ctx, q)
+		s.knowCached(p.cachedIn(ctx, r))
 		s.visit, s.drain = visit, func(*window) bool { return true }
 		err := s.walk(ctx, r, w.skips(ctx, r))
 		w.sum.add(s.sum)
