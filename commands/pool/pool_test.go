@@ -153,7 +153,6 @@ func TestErrors(t *testing.T) {
 		{"!poolused 8", "session pool tracker table is not in this dump"},
 		{"!poolfind", "no tag"},
 		{"!poolfind 0xnn", "hex digits"},
-		{"!poolfind Leak 2", "special pool is not walked"},
 		{"!poolfind Leak 4", "session data is not present in mini and kernel-only dumps"},
 		{"!poolfind Leak 3", "0 nonpaged, 1 paged, 2 special, 4 session"},
 		{"!poolfind -session -global Leak", "one of them"},
