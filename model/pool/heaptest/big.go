@@ -14,13 +14,16 @@ type tableSizes struct{ trackers, big uint64 }
 // big-page table lists it.
 func (b *Builder) Big(a Ask) *Block {
 	b.t.Helper()
-	if b.SegmentHeaps() && a.Pool != Session {
+	if a.Pool == Session {
+		return b.session().Alloc(a)
+	}
+	if b.SegmentHeaps() {
 		return b.Heap(a.Pool, a.Node).big(a)
 	}
 	size := pagesOf(a.Bytes)
 	at := b.areas[a.Pool].take(size, mem.PageSize)
 	for p := at; p < at+mem.VA(size); p += mem.PageSize {
-		b.space(a.Pool).Put(p, 0x20) // no page of blocks starts so
+		b.M.Put(p, 0x20) // no page of blocks starts so
 	}
 	return b.add(&Block{Ask: a, Header: at, Body: at, Size: a.Bytes, Room: size, Place: InTable})
 }

@@ -122,25 +122,27 @@ type Builder struct {
 	// lower half of the page number.
 	ShortPages bool
 
-	t          testing.TB
-	l          *types.Layout
-	build      uint32
-	blocks     []*Block
-	areas      map[Pool]*area
-	pages      map[Pool]*PageOf // the one being filled
-	heaps      map[heapKey]*Heap
-	order      []*Heap
-	lists      map[mem.VA][]mem.VA // heads of singly linked lists and their entries
-	large      []mem.VA            // 2 MB pages of page pool
-	opened     bool
-	prcbs      []mem.VA
-	turn       int // whose lookaside list is next
-	processors int // behind the first
-	sizes      tableSizes
-	sess       []*SessionPool
-	nodes      int               // pool nodes in use
-	stateAt    mem.VA            // ExPoolState
-	extra      map[string]uint64 // variables that were set by hand
+	t           testing.TB
+	l           *types.Layout
+	build       uint32
+	blocks      []*Block
+	areas       map[Pool]*area
+	pages       map[Pool]*PageOf // the one being filled
+	heaps       map[heapKey]*Heap
+	order       []*Heap
+	lists       map[mem.VA][]mem.VA // heads of singly linked lists and their entries
+	large       []mem.VA            // 2 MB pages of page pool
+	pending     map[Pool][]mem.VA   // bodies of deferred frees
+	descriptors map[Pool]mem.VA
+	opened      bool
+	prcbs       []mem.VA
+	turn        int // whose lookaside list is next
+	processors  int // behind the first
+	sizes       tableSizes
+	sess        []*SessionPool
+	nodes       int               // pool nodes in use
+	stateAt     mem.VA            // ExPoolState
+	extra       map[string]uint64 // variables that were set by hand
 }
 
 // New starts the pool of a machine of a layout.
@@ -149,7 +151,7 @@ func New(t testing.TB, l *types.Layout) *Builder {
 	b := &Builder{
 		M: modeltest.New(t, l), t: t, l: l, build: l.Origin().Build,
 		HeapKey: 0x06bf0c72a0c1b484, LfhKey: 0x956d562fe226ecb4, Cookie: 0x3996eed28ffb414b,
-		pages: map[Pool]*PageOf{}, heaps: map[heapKey]*Heap{}, lists: map[mem.VA][]mem.VA{}, extra: map[string]uint64{},
+		pages: map[Pool]*PageOf{}, heaps: map[heapKey]*Heap{}, lists: map[mem.VA][]mem.VA{}, extra: map[string]uint64{}, pending: map[Pool][]mem.VA{},
 		sizes: tableSizes{trackers: 65, big: 4096},
 	}
 	b.areas = b.places()
@@ -167,6 +169,8 @@ func (b *Builder) Set(variable string, v uint64) { b.extra[variable] = v }
 func (b *Builder) Alloc(a Ask) *Block {
 	b.t.Helper()
 	switch {
+	case a.Pool == Session:
+		return b.session().Alloc(a)
 	case a.Bytes > largestSmall:
 		return b.Big(a)
 	case b.SegmentHeaps():
@@ -199,6 +203,8 @@ func (b *Builder) finish() {
 	b.opened = true
 	b.closePages()
 	b.closeHeaps()
+	b.closeSessions()
+	b.writeDescriptors()
 	b.writeBig()
 	b.writeTrackers()
 	b.writeLists()
@@ -209,6 +215,14 @@ func (b *Builder) finish() {
 	for name, v := range b.extra {
 		b.M.SetGlobal(name, v)
 	}
+}
+
+// session gives the session that was started last, and starts one where none was.
+func (b *Builder) session() *SessionPool {
+	if len(b.sess) == 0 {
+		b.Session(1)
+	}
+	return b.sess[len(b.sess)-1]
 }
 
 func (b *Builder) add(k *Block) *Block {

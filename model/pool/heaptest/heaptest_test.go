@@ -42,3 +42,36 @@ func TestOpen(t *testing.T) {
 		})
 	}
 }
+
+// TestRest makes what is on some families only.
+func TestRest(t *testing.T) {
+	t.Parallel()
+	for _, l := range types.Layouts() {
+		t.Run(l.Family(), func(t *testing.T) {
+			t.Parallel()
+			b := heaptest.New(t, l)
+			s := b.Session(1)
+			s.Alloc(heaptest.Ask{Tag: "Gbig", Bytes: 0x3000})
+			other := b.Session(2)
+			other.Alloc(heaptest.Ask{Tag: "Gbig", Bytes: 0x5000})
+			if !b.SegmentHeaps() {
+				s.Alloc(heaptest.Ask{Tag: "Gsml", Bytes: 0x30})
+				b.Free(s.Alloc(heaptest.Ask{Tag: "Gfre", Bytes: 0x30}))
+				b.Special(heaptest.Ask{Pool: heaptest.SpecialNonpaged, Tag: "Vrfy", Bytes: 77}, false)
+				b.Special(heaptest.Ask{Pool: heaptest.SpecialPaged, Tag: "Vrfy", Bytes: 0xff0}, true)
+				b.Pend(b.Alloc(heaptest.Ask{Pool: heaptest.Paged, Tag: "Pend", Bytes: 0x40}))
+				b.LargePages = true
+				b.Alloc(heaptest.Ask{Pool: heaptest.Nonpaged, Tag: "LrgP", Bytes: 0x40})
+			} else {
+				b.Delay(b.Heap(heaptest.PagedOther, 1).VS(4).Alloc(heaptest.Ask{Tag: "Dely", Bytes: 0x100}))
+			}
+			k := b.Open()
+			if len(k.Warnings) != 0 {
+				t.Errorf("%q", k.Warnings)
+			}
+			if n := s.Totals()["Gbig"].Paged; n.Allocs != 1 || n.Bytes != 0x3000 {
+				t.Errorf("%+v", s.Totals())
+			}
+		})
+	}
+}

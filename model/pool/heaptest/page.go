@@ -26,11 +26,13 @@ const largestSmall = mem.PageSize - 2*unit
 // PageOf is a page of small blocks being filled: headers chained by the sizes of
 // their neighbours.
 type PageOf struct {
-	At   mem.VA
-	b    *Builder
-	pool Pool
-	off  uint64
-	prev uint64
+	At      mem.VA
+	b       *Builder
+	m       putter
+	pool    Pool
+	session *SessionPool
+	off     uint64
+	prev    uint64
 }
 
 // header writes a _POOL_HEADER. Sizes are in bytes.
@@ -77,16 +79,19 @@ func sizeOf(bytes uint64) uint64 { return (max(bytes, 1)+unit-1)/unit*unit + uni
 
 // Page starts a new page of a pool.
 func (b *Builder) Page(p Pool) *PageOf {
+	if p == Session {
+		return b.session().Page()
+	}
 	if old := b.pages[p]; old != nil {
 		old.Close()
 	}
-	pg := &PageOf{b: b, pool: p}
+	pg := &PageOf{b: b, m: b.M, pool: p}
 	if b.LargePages && !p.Paged() {
 		pg.At = b.largePage(p)
 	} else {
 		pg.At = b.areas[p].take(mem.PageSize, mem.PageSize)
 	}
-	b.space(p).Put(pg.At, make([]byte, mem.PageSize)...)
+	b.M.Put(pg.At, make([]byte, mem.PageSize)...)
 	b.pages[p] = pg
 	return pg
 }
@@ -157,14 +162,19 @@ func (p *PageOf) put(a Ask, size uint64, typ byte, s State) *Block {
 	a.Pool = p.pool
 	at := p.At + mem.VA(p.off)
 	k := &Block{Ask: a, Header: at, Body: at + unit, Size: size, Room: size, Type: typ, State: s, Place: InPage, previous: p.prev, home: p}
-	p.b.header(p.b.space(p.pool), at, p.prev, size, 0, typ, tagBits(a.Tag, a.Protected), p.b.billed(a, at))
+	if p.session != nil {
+		k.Within = p.session.ID
+	}
+	p.b.header(p.m, at, p.prev, size, 0, typ, tagBits(a.Tag, a.Protected), p.b.billed(a, at))
 	p.off, p.prev = p.off+size, size
 	return p.b.add(k)
 }
 
 // Close ends the page's chain: what is left becomes free blocks.
 func (p *PageOf) Close() {
-	if p.b.pages[p.pool] == p {
+	if p.session != nil {
+		p.session.page = nil
+	} else if p.b.pages[p.pool] == p {
 		delete(p.b.pages, p.pool)
 	}
 	for p.Left() > 0 {
@@ -180,23 +190,11 @@ func (b *Builder) closePages() {
 	for _, pg := range b.pages {
 		pg.Close()
 	}
-	var ring []mem.VA
-	for _, k := range b.blocks {
-		if k.Place == InPage && k.State == Free && k.Size > unit && k.Pool != Session {
-			ring = append(ring, k.Body)
+	for _, s := range b.sess {
+		if s.page != nil {
+			s.page.Close()
 		}
 	}
-	if len(ring) > 0 {
-		b.M.Link(ring...)
-	}
-}
-
-// space gives the address space in which a pool is written.
-func (b *Builder) space(p Pool) putter {
-	if p == Session && len(b.sess) > 0 {
-		return b.sess[len(b.sess)-1].space
-	}
-	return b.M
 }
 
 // Free frees a block of any place: what freeing leaves behind is written.
@@ -209,7 +207,7 @@ func (b *Builder) Free(k *Block) {
 	switch home := k.home.(type) {
 	case *PageOf:
 		k.Type, k.Owner, k.Protected = 0, 0, false
-		b.header(b.space(k.Pool), k.Header, k.previous, k.Size, 0, 0, tagBits(k.Tag, false), 0)
+		b.header(home.m, k.Header, k.previous, k.Size, 0, 0, tagBits(k.Tag, false), 0)
 	case freer:
 		home.free(k)
 	default:

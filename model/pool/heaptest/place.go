@@ -37,7 +37,7 @@ func (b *Builder) places() map[Pool]*area {
 	return map[Pool]*area{
 		Nonpaged: nonpaged, NonpagedNx: nonpaged, Paged: paged,
 		SpecialNonpaged: {first: specialAt, last: specialAt + 0xffffffff, next: specialAt},
-		SpecialPaged:    {first: specialAt + 1<<32, last: specialAt + 1<<33 - 1, next: specialAt + 1<<32},
+		SpecialPaged:    {first: specialAt - unit512, last: specialAt - unit512 + 0xffffffff, next: specialAt - unit512},
 	}
 }
 
@@ -63,7 +63,7 @@ func (b *Builder) writeRanges() {
 		b.writeVisible()
 		b.writeState()
 	}
-	b.M.Put(b.M.Global("MmSpecialPoolTag", 8), 0, 0, 0, 0)
+	b.M.Global("MmSpecialPoolTag", 8)
 }
 
 // writeVisible writes _MI_VISIBLE_STATE: the regions by type, and from 17763 on
@@ -77,7 +77,16 @@ func (b *Builder) writeVisible() {
 	}
 	regions, _ := b.M.Field("_MI_VISIBLE_STATE", "SystemVaRegions")
 	stride := b.size("_MI_SYSTEM_VA_ASSIGNMENT")
-	for name, a := range map[string]*area{"AssignedRegionNonPagedPool": b.areas[Nonpaged], "AssignedRegionPagedPool": b.areas[Paged]} {
+	special := *b.areas[SpecialPaged] // 14393 has one region for both
+	special.last = b.areas[SpecialNonpaged].last
+	for name, a := range map[string]*area{
+		"AssignedRegionNonPagedPool": b.areas[Nonpaged], "AssignedRegionPagedPool": b.areas[Paged], "AssignedRegionSpecialPool": &special,
+		"AssignedRegionSpecialPoolPaged": b.areas[SpecialPaged], "AssignedRegionSpecialPoolNonPaged": b.areas[SpecialNonpaged],
+		"AssignedRegionSession": {first: sessionSpace, last: sessionSpace + unit512 - 1},
+	} {
+		if _, ok := enum.Consts[name]; !ok {
+			continue
+		}
 		at := state + mem.VA(regions) + mem.VA(uint64(enum.Consts[name])*stride)
 		b.M.Set(at, uint64(a.first), "_MI_SYSTEM_VA_ASSIGNMENT", "BaseAddress")
 		b.M.Set(at, uint64(a.last-a.first)+1, "_MI_SYSTEM_VA_ASSIGNMENT", "NumberOfBytes")
@@ -92,6 +101,7 @@ func (b *Builder) writeVisible() {
 	types, _ := b.M.Field("_MI_VISIBLE_STATE", "SystemVaType")
 	for name, at := range map[string]mem.VA{
 		"MiVaNonPagedPool": nonpagedAt, "MiVaPagedPool": pagedAt, "MiVaSessionSpace": sessionAt, "MiVaSpecialPoolNonPaged": specialAt,
+		"MiVaSpecialPoolPaged": specialAt - unit512,
 	} {
 		if v, ok := kinds.Consts[name]; ok {
 			b.M.Put(state+mem.VA(types)+at>>39&0x1ff-256, byte(v))
@@ -106,6 +116,11 @@ func (b *Builder) writeState() {
 	n, p := b.areas[Nonpaged], b.areas[Paged]
 	b.M.Set(state, uint64(p.first), "_MI_SYSTEM_INFORMATION", "SystemVa", "DynamicBitMapPagedPool", "BaseVa")
 	b.M.Set(state, uint64(p.last-p.first+1)/mem.PageSize, "_MI_SYSTEM_INFORMATION", "SystemVa", "DynamicBitMapPagedPool", "MaximumSize")
+	if b.build == 14393 { // 17763 has two, of which no source tells which is which
+		s := b.areas[SpecialPaged].first
+		b.M.Set(state, uint64(s), "_MI_SYSTEM_INFORMATION", "SystemVa", "DynamicBitMapSpecialPool", "BaseVa")
+		b.M.Set(state, uint64(b.areas[SpecialNonpaged].last-s+1)/mem.PageSize, "_MI_SYSTEM_INFORMATION", "SystemVa", "DynamicBitMapSpecialPool", "MaximumSize")
+	}
 	name, typ := "SystemNodeInformation", "_MI_SYSTEM_NODE_INFORMATION"
 	info, err := b.l.Type("_MI_SYSTEM_INFORMATION")
 	if err != nil {

@@ -22,6 +22,8 @@ func (b *Builder) Totals() map[string]Total {
 	return totals(b.blocks, func(k *Block) bool { return k.Pool != Session })
 }
 
+func sortedTags(all map[string]Total) []string { return slices.Sorted(maps.Keys(all)) }
+
 func totals(blocks []*Block, of func(*Block) bool) map[string]Total {
 	all := map[string]Total{}
 	for _, k := range blocks {
@@ -57,8 +59,7 @@ func hashTag(tag uint32, mask uint64) uint64 {
 // one processor allocates and another frees makes the second's counters go
 // below zero, so only their sums mean something: every tag's are split so.
 func (b *Builder) writeTrackers() {
-	const typ = "_POOL_TRACKER_TABLE"
-	n, stride := b.sizes.trackers, b.size(typ)
+	n, stride := b.sizes.trackers, b.size("_POOL_TRACKER_TABLE")
 	all := b.Totals()
 	for uint64(len(all))+1 > n-1 {
 		n = (n-1)*2 + 1
@@ -73,7 +74,7 @@ func (b *Builder) writeTrackers() {
 		}
 		b.M.Put64(array+mem.VA(8*i), uint64(tables[i]))
 	}
-	for _, tag := range slices.Sorted(maps.Keys(all)) {
+	for _, tag := range sortedTags(all) {
 		for i, at := range tables {
 			b.tracker(b.M, at, n, tag, share(all[tag], i, cpus))
 		}
