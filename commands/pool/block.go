@@ -1,12 +1,9 @@
 package pool
 
 import (
-	"fmt"
 	"strconv"
-	"strings"
 
 	"gokd/commands/report"
-	"gokd/model/mem"
 	"gokd/model/pool"
 )
 
@@ -57,31 +54,9 @@ func (*blockRecord) Type() string { return "pool_block" }
 // kdPools are the pools' names as kd writes them.
 var kdPools = [...]string{pool.Nonpaged: "Nonpaged", pool.Paged: "Paged", pool.Session: "Session", pool.Special: "Special"}
 
-// WriteText writes the row of !poolfind as debuggers from 6.2 on do. The layout
-// names the body and its size, and has no word for a block that is free: free
-// blocks have no row there, the summary counts them.
+// WriteText writes the row of !poolfind.
 func (r *blockRecord) WriteText(p *report.Printer) {
-	if r.block.State == pool.Allocated {
-		report.Text(newRow(r.block)).WriteText(p)
-	}
-}
-
-// newRow is a row of the newer layout. A pool has millions of them, so it is
-// put together by hand.
-func newRow(b pool.Block) string {
-	row := make([]byte, 0, 64)
-	row = appendHex(row, uint64(b.Body), 16, '0')
-	row = append(row, " : tag "...)
-	row = append(row, b.Tag.String()...)
-	row = append(row, ", size "...)
-	var size [18]byte
-	digits := strconv.AppendUint(append(size[:0], "0x"...), bodySize(b), 16)
-	for range 9 - len(digits) {
-		row = append(row, ' ')
-	}
-	row = append(append(row, digits...), ", "...)
-	row = append(row, kdPools[b.Kind]...)
-	return string(append(row, " pool\n"...))
+	p.Printf("%s", report.Text((&findRow{block: r.block}).AppendText(nil, p.Era)))
 }
 
 // appendHex appends a number with at least width digits.
@@ -132,133 +107,4 @@ func headerRow(b pool.Block, mark string) string {
 		row = append(row, " (Protected)"...)
 	}
 	return string(append(row, '\n'))
-}
-
-// scanLine is a line of !poolfind that says what is searched: the table of
-// large allocations, or a range of a pool.
-type scanLine struct {
-	large      bool
-	kind       pool.Kind
-	start, end mem.VA // end is the first byte behind
-	pattern    pool.Pattern
-}
-
-// Type names the record.
-func (scanLine) Type() string { return "text" }
-
-// TextOnly marks it.
-func (scanLine) TextOnly() {}
-
-// WriteText writes the line with the blank lines that kd puts around it. The
-// pattern is shown as its first four characters, filled with spaces.
-func (l scanLine) WriteText(p *report.Printer) {
-	tag := fmt.Sprintf("tag %#08x (%s)", l.pattern.Value(), l.pattern.Text())
-	name := strings.ToLower(kdPools[l.kind])
-	if l.large {
-		p.Printf("\nScanning large pool allocation table for %s (%s : %s)\n\n", tag, l.start, l.end)
-		return
-	}
-	p.Printf("\nSearching %s pool (%s : %s) for %s\n\n", name, l.start, l.end, tag)
-}
-
-// findSummary is the last record of !poolfind.
-type findSummary struct {
-	Matches       uint64      `json:"matches"`
-	Free          uint64      `json:"matches_free"`
-	Bytes         uint64      `json:"bytes"` // of the allocated blocks that matched, with headers
-	PagesScanned  uint64      `json:"pages_scanned"`
-	PagesMissing  uint64      `json:"pages_missing"`
-	PagesBroken   uint64      `json:"pages_broken"`
-	TablesMissing uint64      `json:"tables_missing"`
-	Blocks        uint64      `json:"blocks_checked"`
-	LargeChecked  uint64      `json:"large_checked"`
-	LargeMissing  uint64      `json:"large_missing"`
-	SmallUnwalked bool        `json:"small_unwalked"`
-	Covers        string      `json:"covers,omitempty"`
-	NoLarge       string      `json:"large_unread,omitempty"`
-	Interrupted   bool        `json:"interrupted"`
-	Reached       report.Addr `json:"searched_to"`
-	Unread        uint64      `json:"unread"`
-
-	skipped uint64
-	damage  []string
-	more    int // of damage
-}
-
-// maxDamage bounds the broken pages that are told one by one.
-const maxDamage = 10
-
-// Type names the record.
-func (*findSummary) Type() string { return "pool_summary" }
-
-// SkippedItems counts what could not be read.
-func (r *findSummary) SkippedItems() int { return int(r.skipped + r.Unread) }
-
-func (r *findSummary) count(b pool.Block) {
-	r.Matches++
-	if b.State != pool.Allocated {
-		r.Free++
-		return
-	}
-	r.Bytes += b.Size
-}
-
-func (r *findSummary) note(err error) {
-	if len(r.damage) < maxDamage {
-		r.damage = append(r.damage, err.Error())
-		return
-	}
-	r.more++
-}
-
-// add takes the coverage of a walk over one pool.
-func (r *findSummary) add(s pool.Summary) {
-	r.PagesScanned += s.PagesScanned
-	r.PagesMissing += s.PagesMissing
-	r.PagesBroken += s.PagesBroken
-	r.TablesMissing += s.TablesMissing
-	r.Blocks += s.Blocks
-	r.LargeChecked = max(r.LargeChecked, s.Large)
-	r.LargeMissing = max(r.LargeMissing, s.LargeMissing)
-	r.Interrupted = r.Interrupted || s.Interrupted
-	r.Reached = report.Addr(s.Reached)
-	r.skipped += s.Skipped()
-	if c := s.Covers(); c != "" {
-		r.Covers = c
-	}
-}
-
-// WriteText writes our own lines only: kd ends without a summary.
-func (r *findSummary) WriteText(p *report.Printer) {
-	p.Own("%d found, %d bytes allocated; checked: %d blocks in %d pages, %d large allocations.\n",
-		r.Matches, r.Bytes, r.Blocks, r.PagesScanned, r.LargeChecked)
-	if r.Free > 0 {
-		p.Own("%d of them are free; they have no row above.\n", r.Free)
-	}
-	if r.Covers != "" {
-		p.Own("covers: %s\n", r.Covers)
-	}
-	if r.PagesMissing > 0 {
-		p.Own("Not in this dump: %s of the pool; what was there is not listed.\n", many(r.PagesMissing, "page"))
-	}
-	if r.TablesMissing > 0 {
-		p.Own("Not in this dump: %s of the pool; what is mapped there is not known.\n", many(r.TablesMissing, "page table"))
-	}
-	if r.NoLarge != "" {
-		p.Own("Large allocations are not listed: %s.\n", r.NoLarge)
-	}
-	for _, d := range r.damage {
-		p.Own("Damaged: %s.\n", d)
-	}
-	if r.more > 0 {
-		p.Own("... and %d places more.\n", r.more)
-	}
-}
-
-// many gives a number and its noun.
-func many(n uint64, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }

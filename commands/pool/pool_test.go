@@ -97,7 +97,8 @@ fffffa80191148a0 : tag MmLd, size      0xe0, Nonpaged pool
 Scanning large pool allocation table for tag 0x6b61654c (Leak) (fffffa801f1c0000 : fffffa801f1c1800)
 
 fffffa801f165000 : tag Leak, size   0x40000, Nonpaged pool
-1 found, 262144 bytes allocated; checked: 0 blocks in 0 pages, 83 large allocations.
+1 found: 1 allocated (262144 bytes).
+Checked: 0 small blocks, 83 large allocations.
 `},
 		{"!poolfind Wait 1", report.Era19041, true, `
 Scanning large pool allocation table for tag 0x74696157 (Wait) (fffffa801f1c0000 : fffffa801f1c1800)
@@ -157,7 +158,10 @@ func TestErrors(t *testing.T) {
 		{"!poolfind Leak 3", "0 nonpaged, 1 paged, 2 special, 4 session"},
 		{"!poolfind -session -global Leak", "one of them"},
 		{"!poolfind -tag Leak Leak", "two tags"},
-		{"!poolfind -x dc Leak", "not offered"},
+		{`!poolfind -x "" Leak`, "-x: no command"},
+		{"!poolfind -x dc -X dd Leak", "-x: two of them"},
+		{"!poolfind -x zz Leak", "no such command"},
+		{"!poolfind Leak 1 -nonpaged", "PoolType 1 and -nonpaged: one of them names the pool"},
 		{"!poolfind -process 0 Leak", "no process"},
 		{"!pool 0", "address in the pool is needed"},
 		{"!pool 1000 40", "want a sum of 1, 2 and 80000000"},
@@ -178,7 +182,7 @@ func TestOtherDumps(t *testing.T) {
 		{"dumps/real/triage_x64.dmp", "!poolfind Leak", "the table of large allocations is not in this dump"},
 		{"dumps/x64/win7seed.kernel.dmp.xz", "!poolused", "nt!PoolTrackTableSize: its address is not known: it needs the symbols of this kernel"},
 		{"dumps/x64/win7seed.kernel.dmp.xz", "!poolfind Leak", "Large allocations are not listed: nt!PoolBigPageTable"},
-		{"dumps/x64/w10_19041.full.dmp.xz", "!poolfind Leak", "covers: large allocations; small blocks of segment-heap pools are not walked yet, compare with !poolused"},
+		{"dumps/x64/w10_19041.full.dmp.xz", "!poolfind Leak", "Covers: large allocations; small blocks of segment-heap pools are not walked yet, compare with !poolused"},
 		{"dumps/x64/w10_19041.full.dmp.xz", "!pool ffffba0c2a402050", "Pool page ffffba0c2a402050 region is Nonpaged pool"},
 		{"dumps/damaged/bad-pool-corrupt.kernel.dmp.xz", "!poolfind Leak", "Damaged: _POOL_HEADER at 0xfffffa8019013720: BlockSize is zero; 11 blocks before it in the page."},
 		{"dumps/damaged/bad-pool-corrupt.kernel.dmp.xz", "!pool fffffa8019013000", "Damaged: _POOL_HEADER at fffffa8019013720: BlockSize is zero; the header at 0xfffffa80190137e0 says that it has 0xc0 bytes."},
@@ -278,11 +282,11 @@ func TestRows_transcripts(t *testing.T) {
 		{report.Era19041, &blockRecord{block: large}, "ffff8287ad34f000 : tag Proc, size    0x1000, Nonpaged pool\n"},
 		{report.Era19041, &pageBlock{blockRecord: &blockRecord{block: large}, marked: true, desc: "Pooltag Proc : Process objects, Binary : nt!ps"},
 			"*ffff8287ad34f000 : large page allocation, tag is Proc, size is 0x1000 bytes\n\t\tPooltag Proc : Process objects, Binary : nt!ps\n"},
-		{report.Era19041, scanLine{large: true, start: 0xffff830da1e60000, end: 0xffff830da1f20000, pattern: pattern},
+		{report.Era19041, searchLine{large: true, start: 0xffff830da1e60000, end: 0xffff830da1f20000, pattern: pattern},
 			"\nScanning large pool allocation table for tag 0x636f7250 (Proc) (ffff830da1e60000 : ffff830da1f20000)\n\n"},
-		{report.Era19041, scanLine{start: 0xffff830000000000, end: 0xffff930000000000, pattern: pattern},
+		{report.Era19041, searchLine{start: 0xffff830000000000, end: 0xffff930000000000, pattern: pattern},
 			"\nSearching nonpaged pool (ffff830000000000 : ffff930000000000) for tag 0x636f7250 (Proc)\n\n"},
-		{report.Era19041, scanLine{large: true, pattern: all},
+		{report.Era19041, searchLine{large: true, pattern: all},
 			"\nScanning large pool allocation table for tag 0x2020202a (*   ) (0000000000000000 : 0000000000000000)\n\n"},
 	} {
 		var b bytes.Buffer
@@ -318,14 +322,15 @@ func TestPoolfind_records(t *testing.T) {
 	list := records(t, k, "!poolfind Even -process fffffa8019007040")
 	n := 0
 	for _, r := range list {
-		if b, ok := r.(*blockRecord); ok {
+		if row, ok := r.(*findRow); ok {
 			n++
+			b := newBlock(row.pool, row.block, true)
 			if b.Owner == nil || mem.VA(*b.Owner) != process || b.Tag != "Even" || b.Size != b.block.Size || b.Address != b.Header+0x10 {
 				t.Errorf("%+v", b)
 			}
 		}
 	}
-	sum, ok := list[len(list)-1].(*findSummary)
+	sum, ok := list[len(list)-1].(*searchSummary)
 	if !ok || n == 0 || sum.Matches != uint64(n) || sum.PagesScanned != 253 || sum.SkippedItems() != 0 {
 		t.Errorf("%d blocks, %+v", n, list[len(list)-1])
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"gokd/commands/cmd"
 	"gokd/commands/report"
@@ -24,20 +25,31 @@ var poolfind = &cmd.Command{
 		{Name: "small", Kind: cmd.KindSwitch, Switch: "-small", Optional: true, Doc: "only blocks with a header"},
 		{Name: "large", Kind: cmd.KindSwitch, Switch: "-large", Optional: true, Doc: "only allocations of whole pages"},
 		{Name: "process", Kind: cmd.KindAddr, Switch: "-process", Optional: true, Doc: "only blocks charged to this process"},
-		{Name: "command", Kind: cmd.KindWord, Switch: "-x", Optional: true, Doc: "not offered: a command for each hit"},
+		{Name: "command", Kind: cmd.KindWord, Switch: "-x", Optional: true, Complete: cmd.CompleteCommand, Doc: "a command to run for each hit, in quotes; @$extret is the hit"},
 		{Name: "Tag", Kind: cmd.KindTag, Optional: true, Doc: "four characters, * and ? match; 0x and a value"},
 		{Name: "PoolType", Kind: cmd.KindFlags, Optional: true, Doc: "0 nonpaged, 1 paged, 2 special, 4 session"},
 	},
 	Needs: cmd.NeedKernel,
-	Help: `Searches the table of large allocations, then every page of the pool, for blocks
-with a tag. Freed blocks keep the tag of their last use: they are counted, and
-stand in the JSON records, but have no row.
+	Help: `Searches the table of large allocations, then every small block of the pool, for
+blocks with a tag. Freed blocks keep the tag of their last use: they are counted,
+and stand in the JSON records, but have no row. Blocks of page pools come by
+address, those of segment heaps (Windows 10 1903, build 18362, and later) in the
+order of the heaps.
 
-Pages that the dump does not hold can't be searched; the last line says how many.
-From Windows 10 1903 (18362) on small blocks live in segment heaps, which are not
-walked yet: only large allocations are listed. Special pool is not searched.`,
-	Example: "!poolfind Leak\n!poolfind -tag \"Irp \" -paged\n!poolfind Mm* 1",
-	SeeAlso: []string{"!poolused", "!pool"},
+Tags are four characters, case-sensitive; a shorter one is filled with spaces, *
+stands for any run of characters, ? for any one. A tag with a space stands in
+quotes; 0x and a value is the tag's number. -session searches the session that
+!session chose, else all.
+
+-x "COMMANDS" runs commands for each hit; @$extret is the address of what was
+allocated. A command that fails ends the search as it ends a script: -keepgoing,
+or .catch { } around it, lets it go on, and .break ends it.
+
+Pages that the dump does not hold can't be searched: the last lines say how many
+there are, and whether the numbers are floors. The first search of a pool reads
+all of it; later ones are answered from what it found, .poolindex shows that.`,
+	Example: "!poolfind Leak\n!poolfind -tag \"Irp \" -paged\n!poolfind Mm* 1\n!poolfind -x \"db @$extret L10\" Driv",
+	SeeAlso: []string{"!poolused", "!pool", ".poolindex", "!session"},
 	Run:     runPoolfind,
 }
 
@@ -50,7 +62,10 @@ type find struct {
 	small   bool
 	large   bool
 	process mem.VA
-	sum     findSummary
+	command string // to run for each hit
+	ended   bool   // by the command
+	rows    rowSlab
+	sum     searchSummary
 }
 
 func runPoolfind(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
@@ -67,10 +82,11 @@ func runPoolfind(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Si
 		if err := f.pool(ctx, i == 0); err != nil {
 			return err
 		}
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || f.ended {
 			break
 		}
 	}
+	f.sum.finish()
 	if err := out.Emit(&f.sum); err != nil {
 		return err
 	}
@@ -80,7 +96,14 @@ func runPoolfind(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Si
 // read takes the arguments, of the old syntax and the new.
 func (f *find) read(in cmd.Args) ([]pool.Kind, error) {
 	if in.Has("command") {
-		return nil, errors.New("-x: a command for each hit is not offered; the JSON records of the hits can drive a script")
+		f.command = strings.TrimSpace(in.Text("command"))
+		f.sum.Runs, f.sum.Failed = new(uint64), new(uint64)
+		switch {
+		case f.command == "":
+			return nil, errors.New(`-x: no command: -x "db @$extret L10"`)
+		case twice(in.Raw, "-x"):
+			return nil, errors.New(`-x: two of them; several commands stand in one: -x "dd @$extret L4; .echo"`)
+		}
 	}
 	if in.Has("process") {
 		if f.process = in.Addr("process"); f.process == 0 {
@@ -101,29 +124,45 @@ func (f *find) read(in cmd.Args) ([]pool.Kind, error) {
 		return nil, errors.New("no tag: four characters, * and ? match")
 	}
 	var err error
-	f.query.Pattern, err = pool.ParsePattern(text, !in.Quoted(name))
-	if err != nil {
+	if f.query.Pattern, err = pool.ParsePattern(text, !in.Quoted(name)); err != nil {
 		return nil, err
 	}
+	f.query.Session = f.s.LogonSession
 	return findKinds(in)
+}
+
+// twice reports whether a switch that takes a value is given more than once.
+func twice(line, name string) bool {
+	words, err := cmd.Words(line)
+	n := 0
+	for i := 0; i < len(words) && err == nil; i++ {
+		if strings.EqualFold(words[i], name) || strings.EqualFold(words[i], "/"+name[1:]) {
+			n++
+			i++ // its value
+		}
+	}
+	return n > 1
 }
 
 // findKinds gives the pools to search: by switch, else by the old number.
 func findKinds(in cmd.Args) ([]pool.Kind, error) {
 	var kinds []pool.Kind
-	if in.Has("session") {
-		if in.Has("global") {
-			return nil, errors.New("-session and -global: one of them")
+	for _, k := range []struct {
+		name string
+		kind pool.Kind
+	}{{"nonpaged", pool.Nonpaged}, {"paged", pool.Paged}, {"session", pool.Session}} {
+		if in.Has(k.name) {
+			kinds = append(kinds, k.kind)
 		}
+	}
+	switch {
+	case in.Has("session") && in.Has("global"):
+		return nil, errors.New("-session and -global: one of them")
+	case in.Has("session"):
 		return []pool.Kind{pool.Session}, nil
-	}
-	if in.Has("nonpaged") {
-		kinds = append(kinds, pool.Nonpaged)
-	}
-	if in.Has("paged") {
-		kinds = append(kinds, pool.Paged)
-	}
-	if len(kinds) > 0 {
+	case len(kinds) > 0 && in.Has("PoolType"):
+		return nil, fmt.Errorf("PoolType %s and -%s: one of them names the pool", in.Text("PoolType"), kinds[0])
+	case len(kinds) > 0:
 		return kinds, nil
 	}
 	switch n := in.Uint("PoolType", 0); n {
@@ -148,34 +187,32 @@ func (f *find) pool(ctx context.Context, first bool) error {
 	if err != nil {
 		return err
 	}
-	f.sum.SmallUnwalked = len(w.Ranges()) == 0
+	defer func() { f.sum.add(kind, w.Summary(), f.small) }()
+	f.sum.SmallUnwalked = w.Summary().SmallUnwalked
 	if f.large && (first || kind == pool.Session) {
 		if err := f.scanning(ctx, w); err != nil {
 			return err
 		}
 	}
 	if f.large {
-		if err := f.emit(ctx, w.Large(ctx)); err != nil {
+		if err := f.emit(ctx, w.Large(ctx)); err != nil || f.ended {
 			return err
 		}
 	}
-	if f.small {
-		for _, r := range w.Ranges() {
-			if err := f.searching(r); err != nil {
-				return err
-			}
-			if err := f.emit(ctx, w.Small(ctx, r)); err != nil {
-				return err
-			}
-			if ctx.Err() != nil {
-				if err := f.out.Emit(report.Textf("\n...terminating - searched pool to %s\n", w.Summary().Reached)); err != nil {
-					return err
-				}
-				break
-			}
+	if !f.small {
+		return nil
+	}
+	for _, r := range w.Ranges() {
+		if err := f.out.Emit(searchLine{kind: r.Kind, start: r.Start, end: r.Last + 1, pattern: f.query.Pattern}); err != nil {
+			return err
+		}
+		if err := f.emit(ctx, w.Small(ctx, r)); err != nil || f.ended {
+			return err
+		}
+		if ctx.Err() != nil {
+			return f.out.Emit(report.Textf("\n...terminating - searched pool to %s\n", w.Summary().Reached))
 		}
 	}
-	f.sum.add(w.Summary())
 	return nil
 }
 
@@ -186,16 +223,11 @@ func (f *find) scanning(ctx context.Context, w *pool.Walk) error {
 		return nil // the walk tells it
 	}
 	for _, t := range tables {
-		if err := f.out.Emit(scanLine{large: true, start: t.Start, end: t.End, pattern: f.query.Pattern}); err != nil {
+		if err := f.out.Emit(searchLine{large: true, start: t.Start, end: t.End, pattern: f.query.Pattern}); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// searching writes the line before the blocks of a range.
-func (f *find) searching(r pool.Range) error {
-	return f.out.Emit(scanLine{kind: r.Kind, start: r.Start, end: r.Last + 1, pattern: f.query.Pattern})
 }
 
 // emit shows what a part of the walk finds.
@@ -208,13 +240,19 @@ func (f *find) emit(ctx context.Context, found func(func(pool.Block, error) bool
 			}
 			continue
 		}
-		rec := newBlock(f.st.pool, b, f.process != 0 || b.Billed != 0)
-		if f.process != 0 && (rec.Owner == nil || mem.VA(*rec.Owner) != f.process) {
-			continue
+		if f.process != 0 {
+			if owner, _ := f.st.pool.Owner(b); owner != f.process {
+				continue
+			}
 		}
-		f.sum.count(b)
-		if failed = f.out.Emit(rec); failed != nil {
+		f.sum.count(&b)
+		if failed = f.out.Emit(f.rows.next(f.st.pool, b)); failed != nil {
 			break
+		}
+		if f.command != "" && b.State == pool.Allocated {
+			if failed = f.run(ctx, b); failed != nil || f.ended {
+				break
+			}
 		}
 		// A window of pages holds thousands of blocks, and a terminal shows them
 		// slowly: an interrupt must not wait for their end.
@@ -223,6 +261,26 @@ func (f *find) emit(ctx context.Context, found func(func(pool.Block, error) bool
 		}
 	}
 	return failed
+}
+
+// run runs the command of -x for a hit, as one round of a loop.
+func (f *find) run(ctx context.Context, b pool.Block) error {
+	if err := f.s.SetPseudo("$extret", uint64(b.Body)); err != nil {
+		return err
+	}
+	*f.sum.Runs++
+	done, err := f.s.Round(ctx, f.command, 0, len(f.command))
+	if err != nil {
+		*f.sum.Failed++
+	}
+	switch {
+	case ctx.Err() != nil:
+		return nil // what was found stays
+	case err != nil && f.s.KeepGoing && !f.s.Quit:
+		return nil // it was shown
+	}
+	f.ended = done
+	return err
 }
 
 // trouble sorts what a walk could not read: damage is noted, the rest ends the

@@ -5,8 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"slices"
+	"strconv"
 
 	"gokd/commands/cmd"
 	"gokd/commands/report"
@@ -15,26 +15,35 @@ import (
 
 var poolused = &cmd.Command{
 	Name: "!poolused", Aliases: []string{"!kdexts.poolused", "!kdext*.poolused"}, Group: cmd.GroupPool,
-	Summary: "show pool use by tag",
+	Summary: "show pool use by tag, or prove it against the blocks",
 	Args: []cmd.Arg{
 		{Name: "count", Kind: cmd.KindCount, Switch: "/t", Optional: true, Doc: "only so many rows"},
-		{Name: "Flags", Kind: cmd.KindFlags, Optional: true, Doc: "1 with allocations and frees, 2 sort by nonpaged use, 4 sort by paged use, 8 session pool"},
-		{Name: "Tag", Kind: cmd.KindTag, Optional: true, Doc: "tags to show: * for any run, ? for any one character"},
+		{Name: "verify", Kind: cmd.KindSwitch, Switch: "-verify", Optional: true, Doc: "hold the counters against the blocks"},
+		{Name: "Flags", Kind: cmd.KindWord, Optional: true, Doc: "1 with allocations and frees, 2 sort by nonpaged use, 4 sort by paged use, 8 session pool"},
+		{Name: "Tag", Kind: cmd.KindTag, Optional: true, Doc: "tags to show: * for any run, ? for any one character; quotes around one with a space; 0x and a value"},
 	},
 	Needs: cmd.NeedKernel,
 	Help: `Shows how many allocations of each tag are live in each pool and how many bytes
 they hold. The numbers are the kernel's own: it counts every allocation per
 processor, and the sums over all processors are shown. Large and small
-allocations are counted alike, so the command works for segment-heap pools too.
+allocations are counted alike, in pools of pages and of segment heaps.
 
 Tags are four characters, case-sensitive; they sort by tag unless flag 2 or 4
-says otherwise. Descriptions are gokd's own for common tags; .pooltags reads a
+says otherwise. Flag 8 shows session pool: of the session that !session chose,
+else of all. Descriptions are gokd's own for common tags; .pooltags reads a
 pooltag.txt. With a single tag the loaded images are searched for it: the driver
 that allocates with a tag has its four characters in its code.
 
+-verify walks the pool and holds the counters against what it finds, per tag and
+pool: blocks in use, large allocations, and freed blocks that wait on lists, which
+no counter has. Differences are explained by what the dump lacks, as far as that
+can account for them; the last line gives the verdict, and the lines before it an
+account of every byte that was walked. A difference that nothing explains means
+damaged pool, damaged counters, or a build that is read wrongly.
+
 A dump shows one moment: a large number is no leak by itself.`,
-	Example: "!poolused 2\n!poolused /t 5 4\n!poolused 1 Thre",
-	SeeAlso: []string{"!poolfind", ".pooltags"},
+	Example: "!poolused 2\n!poolused /t 5 4\n!poolused 1 Thre\n!poolused -verify Thre",
+	SeeAlso: []string{"!poolfind", ".pooltags", "!session"},
 	Run:     runPoolused,
 }
 
@@ -47,178 +56,159 @@ const (
 	flagAll = flagCounters | flagNonpaged | flagPaged | flagSession
 )
 
-// tagRecord is what one tag holds.
-type tagRecord struct {
-	Tag            string  `json:"tag"`
-	NonpagedAllocs uint64  `json:"nonpaged_allocs"`
-	NonpagedFrees  uint64  `json:"nonpaged_frees"`
-	NonpagedUsed   int64   `json:"nonpaged_used"` // bytes
-	PagedAllocs    uint64  `json:"paged_allocs"`
-	PagedFrees     uint64  `json:"paged_frees"`
-	PagedUsed      int64   `json:"paged_used"`
-	Description    *string `json:"description"`
-	Binary         *string `json:"binary"`
-
-	Missing report.Missing `json:"missing,omitempty"`
-
-	usage    pool.Usage
-	text     string // the description as kd spells it
-	counters bool
-}
-
-// Type names the record.
-func (*tagRecord) Type() string { return "pool_tag" }
-
-// WriteText writes a row of the table.
-func (r *tagRecord) WriteText(p *report.Printer) {
-	n, g := r.usage.Nonpaged, r.usage.Paged
-	tag := r.usage.Tag.String()
-	switch {
-	case r.counters:
-		p.Printf(" %-4s%12d%12d%10d%13d%13d%12d%10d%13d\t%s\n", tag,
-			n.Allocs, n.Frees, n.Live, n.Bytes, g.Allocs, g.Frees, g.Live, g.Bytes, r.text)
-	default:
-		p.Printf(" %-4s%10d%13d%11d%13d\t%s\n", tag, n.Live, n.Bytes, g.Live, g.Bytes, r.text)
-	}
-}
-
-// totalRecord is the sum over the tags that matched.
-type totalRecord struct {
-	Tags           int    `json:"tags"`
-	Shown          int    `json:"shown"`
-	NonpagedAllocs uint64 `json:"nonpaged_allocs"`
-	NonpagedFrees  uint64 `json:"nonpaged_frees"`
-	NonpagedUsed   int64  `json:"nonpaged_used"`
-	PagedAllocs    uint64 `json:"paged_allocs"`
-	PagedFrees     uint64 `json:"paged_frees"`
-	PagedUsed      int64  `json:"paged_used"`
-	Missing        uint64 `json:"entries_missing"`
-
-	nonpaged, paged pool.Count
-	counters        bool
-	why             []error
-}
-
-// Type names the record.
-func (*totalRecord) Type() string { return "pool_total" }
-
-// SkippedItems counts the table entries that could not be read.
-func (r *totalRecord) SkippedItems() int { return int(r.Missing) }
-
-// WriteText writes the last row; its widths in the old layout are kd's own. Of
-// the new one no sample of the row is public: it stands under its columns.
-func (r *totalRecord) WriteText(p *report.Printer) {
-	n, g := r.nonpaged, r.paged
-	switch {
-	case r.counters:
-		p.Printf(" TOTAL%11d%12d%10d%13d%13d%12d%10d%13d\n", n.Allocs, n.Frees, n.Live, n.Bytes, g.Allocs, g.Frees, g.Live, g.Bytes)
-	default:
-		p.Printf(" TOTAL%9d%13d%11d%13d\n", n.Live, n.Bytes, g.Live, g.Bytes)
-	}
-	for _, err := range r.why {
-		p.Own("The numbers are not whole: %s.\n", err.Error())
-	}
-}
-
-// heading is the head of the table.
-type heading struct{ flags uint64 }
-
-// Type names the record.
-func (heading) Type() string { return "text" }
-
-// TextOnly marks it.
-func (heading) TextOnly() {}
-
-// WriteText writes the line that names the order and the columns.
-func (h heading) WriteText(p *report.Printer) {
-	switch {
-	case h.flags&flagNonpaged != 0:
-		p.Printf(" Sorting by NonPaged Pool Consumed\n")
-	case h.flags&flagPaged != 0:
-		p.Printf(" Sorting by Paged Pool Consumed\n")
-	default:
-		p.Printf(" Sorting by Tag\n")
-	}
-	switch {
-	case h.flags&flagCounters != 0:
-		p.Printf("\n                            NonPaged                                         Paged\n" +
-			" Tag       Allocs       Frees      Diff         Used       Allocs       Frees      Diff         Used\n\n")
-	default:
-		p.Printf("\n               NonPaged                  Paged\n" +
-			" Tag     Allocs         Used     Allocs         Used\n\n")
-	}
+// used is one run of !poolused.
+type used struct {
+	s       *cmd.Session
+	st      *state
+	out     report.Sink
+	flags   uint64
+	pattern pool.Pattern
+	tagged  bool   // a tag was given
+	limit   uint64 // of rows
+	total   totalRecord
 }
 
 func runPoolused(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
-	flags := in.Uint("Flags", 0)
-	switch {
-	case flags&flagNonpaged != 0 && flags&flagPaged != 0:
-		return cmd.Misuse(errors.New("flags 2 and 4 can't be combined: rows are sorted by one of them"))
-	case flags&^flagAll != 0:
-		return cmd.Misuse(fmt.Errorf("flags %#x: want a sum of 1, 2, 4 and 8", flags))
+	u := &used{s: s, out: out, limit: in.Uint("count", ^uint64(0))}
+	if err := u.read(ctx, in); err != nil {
+		return cmd.Misuse(err)
 	}
-	var pattern pool.Pattern
-	if in.Has("Tag") {
+	var err error
+	if u.st, err = open(s); err != nil {
+		return err
+	}
+	if in.Has("verify") {
+		return u.verify(ctx)
+	}
+	return u.show(ctx)
+}
+
+// read takes the flags and the tag. With -verify the flags may be left out, as
+// they have nothing to say but the order.
+func (u *used) read(ctx context.Context, in cmd.Args) error {
+	flags, tag := "Flags", "Tag"
+	if in.Has("verify") && in.Has("Flags") && !in.Has("Tag") && (in.Quoted("Flags") || !isNumber(in.Text("Flags"))) {
+		flags, tag = "", "Flags"
+	}
+	if in.Has(flags) {
 		var err error
-		if pattern, err = pool.ParsePattern(in.Text("Tag"), !in.Quoted("Tag")); err != nil {
-			return cmd.Misuse(err)
+		if u.flags, err = u.readFlags(ctx, in.Text(flags), in.Quoted(flags)); err != nil {
+			return err
 		}
 	}
-	st, err := open(s)
+	if u.tagged = in.Has(tag); !u.tagged {
+		return nil
+	}
+	var err error
+	u.pattern, err = pool.ParsePattern(in.Text(tag), !in.Quoted(tag))
+	return err
+}
+
+// readFlags works the flags out, which are an expression as in kd. A tag that
+// stands in their place is the mistake that everyone makes once.
+func (u *used) readFlags(ctx context.Context, text string, quoted bool) (uint64, error) {
+	hint := ""
+	if _, err := pool.ParsePattern(text, true); err == nil && !isNumber(text) {
+		hint = fmt.Sprintf("; the flags come before a tag: !poolused 0 %s", quoteTag(text))
+	}
+	if quoted {
+		return 0, fmt.Errorf("flags %q: want a sum of 1, 2, 4 and 8%s", text, hint)
+	}
+	var flags uint64
+	var err error
+	if u.s.Eval == nil {
+		flags, err = strconv.ParseUint(text, 0, 64)
+	} else {
+		flags, err = u.s.Eval.Eval(ctx, text)
+	}
+	switch {
+	case err != nil && hint != "":
+		return 0, fmt.Errorf("flags %q: want a sum of 1, 2, 4 and 8%s", text, hint)
+	case err != nil:
+		return 0, fmt.Errorf("flags: %w", err)
+	case flags&flagNonpaged != 0 && flags&flagPaged != 0:
+		return 0, errors.New("flags 2 and 4 can't be combined: rows are sorted by one of them")
+	case flags&^flagAll != 0:
+		return 0, fmt.Errorf("flags %#x: want a sum of 1, 2, 4 and 8%s", flags, hint)
+	}
+	return flags, nil
+}
+
+// isNumber tells flags from a tag: what starts with a digit.
+func isNumber(text string) bool { return text != "" && text[0] >= '0' && text[0] <= '9' }
+
+// quoteTag spells a tag as it is typed.
+func quoteTag(text string) string {
+	if text == "" || slices.Contains([]byte(text), ' ') {
+		return strconv.Quote(text)
+	}
+	return text
+}
+
+// trackers reads the counters of the pools that are asked for.
+func (u *used) trackers(ctx context.Context) (*pool.Trackers, error) {
+	if u.flags&flagSession != 0 {
+		return u.st.pool.SessionTrackers(ctx, u.s.LogonSession)
+	}
+	return u.st.pool.Trackers(ctx)
+}
+
+// show prints the table. An interruption leaves what was read up to then.
+func (u *used) show(ctx context.Context) error {
+	t, err := u.trackers(ctx)
 	if err != nil {
 		return err
 	}
-	u := &used{s: s, st: st, out: out, flags: flags}
-	rows, err := u.rows(ctx, pattern)
-	if err != nil {
+	late := ctx.Err() != nil // the rows that there are cost nothing more
+	var rows []pool.Usage
+	for _, row := range t.Rows {
+		if u.pattern.Match(row.Tag) {
+			rows = append(rows, row)
+			u.total.add(row)
+		}
+	}
+	sortRows(rows, u.flags)
+	if err := u.out.Emit(heading{u.flags}); err != nil {
 		return err
 	}
-	sortRows(rows, flags)
-	limit := min(in.Uint("count", uint64(len(rows))), uint64(len(rows)))
-	if err := u.show(ctx, rows[:limit]); err != nil {
+	for _, row := range rows[:min(u.limit, uint64(len(rows)))] {
+		if ctx.Err() != nil && !late {
+			break // the rows up to here stay, as kd leaves them
+		}
+		if err := u.out.Emit(u.record(row)); err != nil {
+			return err
+		}
+		u.total.Shown++
+	}
+	u.total.finish(t, u.flags)
+	if err := u.out.Emit(&u.total); err != nil || ctx.Err() != nil {
 		return err
 	}
-	if tag, one := pattern.One(); one {
+	return u.remarks(ctx, rows)
+}
+
+// remarks says what else is known of the tags that were shown.
+func (u *used) remarks(ctx context.Context, rows []pool.Usage) error {
+	if u.flags&flagSession != 0 {
+		if err := u.out.Emit(u.whose()); err != nil {
+			return err
+		}
+	}
+	if tag, one := u.pattern.One(); one {
 		return u.users(ctx, tag)
 	}
-	if !in.Has("Tag") && len(rows) > 0 {
+	if !u.tagged && len(rows) > 0 {
 		return u.most(rows[0])
 	}
 	return nil
 }
 
-// used is one run of !poolused.
-type used struct {
-	s     *cmd.Session
-	st    *state
-	out   report.Sink
-	flags uint64
-	total totalRecord
-}
-
-// rows gives the uses of the tags that match, and adds them up.
-func (u *used) rows(ctx context.Context, pattern pool.Pattern) ([]pool.Usage, error) {
-	var all iter.Seq2[pool.Usage, error] = u.st.pool.Usages(ctx)
-	if u.flags&flagSession != 0 {
-		all = u.st.pool.SessionUsages(ctx)
+// whose says of which sessions the numbers are.
+func (u *used) whose() report.Note {
+	if id := u.s.LogonSession; id != nil {
+		return report.Notef("The numbers are those of session %d.", *id)
 	}
-	var rows []pool.Usage
-	for row, err := range all {
-		var part *pool.PartError
-		switch {
-		case errors.As(err, &part):
-			u.total.Missing += part.Entries
-			u.total.why = append(u.total.why, err)
-			continue
-		case err != nil:
-			return nil, err
-		case !pattern.Match(row.Tag):
-			continue
-		}
-		rows = append(rows, row)
-		u.total.add(row)
-	}
-	return rows, nil
+	return report.Notef("The numbers are those of all sessions whose memory is in the dump; !session -s N chooses one.")
 }
 
 func (r *totalRecord) add(u pool.Usage) {
@@ -234,6 +224,14 @@ func (r *totalRecord) add(u pool.Usage) {
 	}
 }
 
+// finish takes the sums into the record's fields, and what the tables lack.
+func (r *totalRecord) finish(t *pool.Trackers, flags uint64) {
+	r.counters = flags&flagCounters != 0
+	r.NonpagedAllocs, r.NonpagedFrees, r.NonpagedUsed = r.nonpaged.Allocs, r.nonpaged.Frees, r.nonpaged.Bytes
+	r.PagedAllocs, r.PagedFrees, r.PagedUsed = r.paged.Allocs, r.paged.Frees, r.paged.Bytes
+	r.Missing, r.why = t.Missing, t.Errs
+}
+
 // sortRows orders by use, most first; rows of equal use stay by tag.
 func sortRows(rows []pool.Usage, flags uint64) {
 	key := func(u pool.Usage) int64 { return u.Nonpaged.Bytes }
@@ -244,26 +242,6 @@ func sortRows(rows []pool.Usage, flags uint64) {
 		return
 	}
 	slices.SortStableFunc(rows, func(a, b pool.Usage) int { return cmp.Compare(key(b), key(a)) })
-}
-
-func (u *used) show(ctx context.Context, rows []pool.Usage) error {
-	if err := u.out.Emit(heading{u.flags}); err != nil {
-		return err
-	}
-	for _, row := range rows {
-		if ctx.Err() != nil {
-			break // the rows up to here stay, as kd leaves them
-		}
-		if err := u.out.Emit(u.record(row)); err != nil {
-			return err
-		}
-		u.total.Shown++
-	}
-	t := &u.total
-	t.counters = u.flags&flagCounters != 0
-	t.NonpagedAllocs, t.NonpagedFrees, t.NonpagedUsed = t.nonpaged.Allocs, t.nonpaged.Frees, t.nonpaged.Bytes
-	t.PagedAllocs, t.PagedFrees, t.PagedUsed = t.paged.Allocs, t.paged.Frees, t.paged.Bytes
-	return u.out.Emit(t)
 }
 
 func (u *used) record(row pool.Usage) *tagRecord {

@@ -11,7 +11,8 @@ type Cause string
 
 // The causes, as records spell them.
 const (
-	CauseMissing    Cause = "pages_missing"     // pages of the pool are not in the dump, or damaged
+	CauseMissing    Cause = "pages_missing"     // pages of the pool are not in the dump, others may be damaged
+	CauseDamaged    Cause = "pages_damaged"     // pages of the pool are damaged
 	CauseTables     Cause = "tables_missing"    // page tables are not: how many pages is not known
 	CauseLarge      Cause = "large_missing"     // entries of the table of large allocations are missing
 	CauseNotWalked  Cause = "not_walked"        // the pool's small blocks were not read
@@ -61,6 +62,15 @@ func (in *verifyInput) compare() *Verification {
 	})
 	in.overdrawn(v)
 	in.inFlight(v)
+	v.tally()
+	for _, a := range in.pools {
+		v.Pools = append(v.Pools, a.PoolCheck)
+	}
+	return v
+}
+
+// tally counts the verdicts.
+func (v *Verification) tally() {
 	for i := range v.Tags {
 		switch v.Tags[i].Verdict {
 		case Agrees:
@@ -71,10 +81,6 @@ func (in *verifyInput) compare() *Verification {
 			v.Differ++
 		}
 	}
-	for _, a := range in.pools {
-		v.Pools = append(v.Pools, a.PoolCheck)
-	}
-	return v
 }
 
 // count gives a row's counters of a pool. Session pool's tables keep both
@@ -159,19 +165,26 @@ func (c *TagCheck) reason(cause Cause, bytes uint64, text string) {
 func (c *TagCheck) lacking(in *verifyInput, a *account) {
 	s := &a.Summary
 	if a.WalkErr != nil {
-		c.reason(CauseNotWalked, 0, fmt.Sprintf("small blocks were not walked: %v", a.WalkErr))
+		c.reason(CauseNotWalked, 0, a.WalkErr.Error())
 	}
 	switch n := s.LargeMissing + s.LargeOdd; {
 	case a.LargeErr != nil:
-		c.reason(CauseLarge, 0, fmt.Sprintf("large allocations are not known: %v", a.LargeErr))
+		c.reason(CauseLarge, 0, a.LargeErr.Error())
 	case n > 0:
 		c.reason(CauseLarge, 0, fmt.Sprintf("%d entries of the table of large allocations are missing or make no sense", n))
 	}
 	if s.TablesMissing > 0 {
 		c.reason(CauseTables, 0, fmt.Sprintf("%d page tables of the pool are not in the dump", s.TablesMissing))
 	}
-	if room := a.unread(); room > 0 && uint64(c.Bytes) <= room && uint64(c.Allocs)*minBlock <= room {
-		c.reason(CauseMissing, room, fmt.Sprintf("%d bytes of the pool are not in the dump or damaged", room))
+	if missing, damaged := a.unread(); uint64(c.Bytes) <= missing+damaged && uint64(c.Allocs)*minBlock <= missing+damaged {
+		cause, text := CauseMissing, fmt.Sprintf("%d bytes of the %s pool are not in the dump", missing, a.Kind)
+		switch {
+		case missing == 0:
+			cause, text = CauseDamaged, fmt.Sprintf("%d bytes of the %s pool are damaged", damaged, a.Kind)
+		case damaged > 0:
+			text += fmt.Sprintf(", %d are damaged", damaged)
+		}
+		c.reason(cause, missing+damaged, text)
 	}
 	if c.Tag == tagBig {
 		c.reason(CauseUnrecorded, 0, "the tag of large allocations that their table had no room for")
@@ -193,38 +206,35 @@ func (c *TagCheck) uncounted(in *verifyInput, a *account) {
 }
 
 // unread is the bytes of the pool whose blocks are not known.
-func (a *account) unread() uint64 {
-	if c := a.Summary.Coverage; c.Walked > 0 {
-		return c.Missing + c.Damaged
-	}
-	return (a.Summary.PagesMissing + a.Summary.PagesBroken) * pageSize
+func (a *account) unread() (missing, damaged uint64) {
+	c := a.Summary.Coverage
+	return c.Missing, c.Damaged
 }
 
 // overdrawn takes missing pages back as a reason where all tags of a pool
 // together lack more than is missing.
 func (in *verifyInput) overdrawn(v *Verification) {
 	for _, a := range in.pools {
+		missing, damaged := a.unread()
+		room := missing + damaged
 		var sum int64
+		var list []*TagCheck
 		for i := range v.Tags {
-			if c := &v.Tags[i]; c.Kind == a.Kind && c.only(CauseMissing) {
+			c := &v.Tags[i]
+			if c.Kind == a.Kind && len(c.Reasons) == 1 && (c.Reasons[0].Cause == CauseMissing || c.Reasons[0].Cause == CauseDamaged) {
 				sum += max(c.Bytes, c.Allocs*minBlock)
+				list = append(list, c)
 			}
 		}
-		room := a.unread()
 		if uint64(sum) <= room {
 			continue
 		}
-		for i := range v.Tags {
-			if c := &v.Tags[i]; c.Kind == a.Kind && c.only(CauseMissing) {
-				c.Verdict = Differs
-				c.Reasons = []Reason{{CauseNone, room, fmt.Sprintf("tags lack %d bytes together, %d are not in the dump or damaged", sum, room)}}
-			}
+		for _, c := range list {
+			c.Verdict = Differs
+			c.Reasons = []Reason{{CauseNone, room, fmt.Sprintf("tags of the %s pool lack %d bytes together, %d are not in the dump or damaged", a.Kind, sum, room)}}
 		}
 	}
 }
-
-// only reports whether a difference has one cause.
-func (c *TagCheck) only(cause Cause) bool { return len(c.Reasons) == 1 && c.Reasons[0].Cause == cause }
 
 // inFlight explains what is left where it is no more than the processors can
 // have been doing: each may have been stopped between taking or giving back a
@@ -296,4 +306,18 @@ func (v *Verification) Complete() bool {
 		ok = ok && p.WalkErr == nil && p.LargeErr == nil && p.Summary.Skipped() == 0 && p.Summary.Coverage.Complete()
 	}
 	return ok
+}
+
+// Select gives the part of a verification that is about some tags; the pools
+// stay as they are.
+func (v *Verification) Select(of Pattern) *Verification {
+	w := *v
+	w.Tags, w.Agree, w.Within, w.Differ = nil, 0, 0, 0
+	for _, c := range v.Tags {
+		if of.Match(c.Tag) {
+			w.Tags = append(w.Tags, c)
+		}
+	}
+	w.tally()
+	return &w
 }
