@@ -47,6 +47,10 @@ const (
 	softMask = 1 << 45
 )
 
+// Kernel is what OpenPaged gives, by a name for packages that build upon this
+// one and know nothing else of the model.
+type Kernel = model.Kernel
+
 // PageOut lets the page of an address be in the page file: it is mapped and its
 // content is not in the dump.
 func (m *Machine) PageOut(at mem.VA) { m.mark(at, pagedOut) }

@@ -27,7 +27,6 @@ import (
 	"slices"
 	"testing"
 
-	"gokd/model"
 	"gokd/model/mem"
 	"gokd/model/modeltest"
 	"gokd/model/types"
@@ -114,6 +113,8 @@ func (b *Block) Large() bool { return b.Place == InTable || b.Place == InRange }
 type Builder struct {
 	M *modeltest.Machine
 
+	Processes []mem.VA // those that Fill charges; none: System
+
 	HeapKey, LfhKey uint64 // of segment heaps
 	Cookie          uint64 // of the processes charged, from 9600 on
 	LargePages      bool   // nonpaged page pool lies in 2 MB pages
@@ -189,7 +190,7 @@ func (b *Builder) Blocks() []*Block {
 
 // Open writes the tables and opens the machine. Bytes may be changed by M.Put
 // afterwards.
-func (b *Builder) Open(options ...modeltest.Option) *model.Kernel {
+func (b *Builder) Open(options ...modeltest.Option) *modeltest.Kernel {
 	b.t.Helper()
 	b.finish()
 	return b.M.OpenPaged(nil, options...)

@@ -1,8 +1,10 @@
 package heaptest_test
 
 import (
+	"slices"
 	"testing"
 
+	"gokd/model/mem"
 	"gokd/model/pool/heaptest"
 	"gokd/model/types"
 )
@@ -71,6 +73,40 @@ func TestRest(t *testing.T) {
 			}
 			if n := s.Totals()["Gbig"].Paged; n.Allocs != 1 || n.Bytes != 0x3000 {
 				t.Errorf("%+v", s.Totals())
+			}
+		})
+	}
+}
+
+type fact struct {
+	heaptest.Ask
+	header mem.VA
+	size   uint64
+	state  heaptest.State
+	place  heaptest.Place
+}
+
+// TestFill makes the same pool of the same seed.
+func TestFill(t *testing.T) {
+	t.Parallel()
+	for _, l := range types.Layouts() {
+		t.Run(l.Family(), func(t *testing.T) {
+			t.Parallel()
+			var all [2][]fact
+			for i := range all {
+				b := heaptest.New(t, l)
+				b.Fill(3, 200)
+				lost := b.Lose(1, 10)
+				b.Open()
+				for _, k := range b.Blocks() {
+					all[i] = append(all[i], fact{k.Ask, k.Header, k.Size, k.State, k.Place})
+				}
+				if len(lost) == 0 || len(all[i]) < 300 {
+					t.Errorf("%d blocks, %d pages lost", len(all[i]), len(lost))
+				}
+			}
+			if !slices.Equal(all[0], all[1]) {
+				t.Errorf("one seed, two pools: %d and %d blocks", len(all[0]), len(all[1]))
 			}
 		})
 	}
