@@ -31,9 +31,10 @@ const (
 	PagedOther
 	Special // of SpecialHeaps
 	Session // of one session
+	SessionSpecial
 )
 
-var roleNames = [...]string{"NonPaged", "NonPagedNx", "Paged", "Paged (second)", "Special", "Session"}
+var roleNames = [...]string{"NonPaged", "NonPagedNx", "Paged", "Paged (second)", "Special", "Session", "Special (session)"}
 
 // String names the role as the pool types of the documentation are named.
 func (r Role) String() string {
@@ -53,6 +54,9 @@ type Heap struct {
 	Space     *mem.Space // in which it is mapped
 	Reserved  uint64     // pages of large allocations that are reserved, as the heap counts them
 	Committed uint64     // pages of large allocations that are committed
+
+	contexts [contexts]segContext
+	cached   *[]mem.VA // what waits on lists in its space, sorted; nil: nothing
 }
 
 // AreaKind tells how a range of a segment is used.
@@ -66,9 +70,10 @@ const (
 	AreaLFH   // a subsegment of slots of one size
 	AreaPages // one allocation of whole units; the big-page table lists it too
 	AreaOdd   // its descriptor makes no sense
+	AreaLost  // its descriptor is not in the dump
 )
 
-var areaNames = [...]string{"descriptors", "free", "VS subsegment", "LFH subsegment", "page range", "damaged range"}
+var areaNames = [...]string{"descriptors", "free", "VS subsegment", "LFH subsegment", "page range", "damaged range", "range without its descriptor"}
 
 // String names the use.
 func (k AreaKind) String() string {
@@ -94,6 +99,7 @@ type Tally struct {
 	Allocated uint64 // blocks in use, with their headers and the slack behind them
 	Cached    uint64
 	Free      uint64
+	Large     uint64 // chunks of allocations without a _POOL_HEADER; the big-page table lists them
 	Overhead  uint64 // headers of the subsegment, bitmaps, gaps between slots
 	Damaged   uint64 // behind a header that makes no sense
 	Missing   uint64 // in pages that are not in the dump or were never committed
