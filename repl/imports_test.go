@@ -38,7 +38,7 @@ var mayImport = map[string]string{
 	"commands/thread":  group + " commands/show",
 	"commands/lock":    group + " commands/show",
 	"commands/pool":    group + " commands/show model/pool/cell model/pool/heap",
-	"commands/vm":      group + " commands/show model/pool/cell model/pool/heap",
+	"commands/vm":      group + " commands/show model/vm model/pool/cell model/pool/heap",
 	"commands/lesson":  group + " commands/show",
 
 	"model":                   "model/mem model/types model/types/undname",
@@ -55,10 +55,11 @@ var mayImport = map[string]string{
 	"model/process":           walker,
 	"model/thread":            walker + " model/process",
 	"model/resource":          walker + " model/process model/thread",
-	"model/pool":              walker + " model/pool/cell model/pool/heap",
+	"model/pool":              walker + " model/disasm model/pool/cell model/pool/heap",
 	"model/pool/cell":         "model/mem",
 	"model/pool/heap":         walker + " model/pool/cell",
 	"model/pool/heaptest":     "model/mem model/types model/modeltest", // for tests only
+	"model/vm":                walker + " model/process model/thread model/pool model/pool/heap",
 	"model/ident":             walker + " model/process model/thread model/resource model/pool",
 	"model/diagnose":          walker + " model/process model/thread model/resource model/pool model/ident",
 	"model/modeltest":         "model model/mem model/types model/types/sympath dumpfmt dumpfmt/dumptest/shared repl/source", // for tests only
