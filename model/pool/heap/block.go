@@ -4,6 +4,7 @@ package heap
 type block struct {
 	header  uint64 // offset in the subsegment
 	word    uint64 // its first eight bytes
+	outer   uint64 // offset of the first header of an aligned block; 0: none
 	large   bool   // there is none: the big-page table lists the allocation
 	missing bool   // the page that holds it is not in the dump
 }
@@ -23,13 +24,21 @@ func (w *vsWalk) block(from, to uint64) block {
 		if p == nil {
 			return block{missing: true}
 		}
-		b := block{header: near, word: word(p, near)}
-		if likeness(b.word, to-near) == 0 {
-			w.realign(&b, to)
-		}
+		return w.inner(block{header: near, word: word(p, near)}, to)
+	}
+	return w.inner(w.choose(near, to), to)
+}
+
+// inner gives the header right before the body: of an aligned block the second.
+func (w *vsWalk) inner(b block, to uint64) block {
+	if b.large || b.missing {
 		return b
 	}
-	return w.choose(near, to)
+	if s, ok := w.second(b, to, likeness(b.word, to-b.header) > 0); ok {
+		s.outer = b.header
+		return s
+	}
+	return b
 }
 
 // choose is block for a chunk that holds the start of a page.
@@ -57,8 +66,6 @@ func (w *vsWalk) choose(near, to uint64) block {
 		return a
 	case lb > la:
 		return b
-	case la == 0 && !a.missing && w.realign(&a, to):
-		return a
 	case far != near && near%pageSize+room > pageSize+4*unit || near%pageSize == pageSize-unit:
 		return b // MemProcFS: more than four units over the end of the page
 	}
@@ -104,37 +111,34 @@ func likeness(word, room uint64) int {
 // processor's cache lines has.
 const typeAligned = 4
 
-// maxAlign bounds the units between the two headers of an aligned block: cache
+// maxAlign bounds the bytes between the two headers of an aligned block: cache
 // lines have 64 or 128 bytes.
-const maxAlign = 128/unit - 1
+const maxAlign = 128
 
-// realign looks for the second header of an aligned block where the first makes
-// no sense: its PreviousSize tells the way back to the first (published
-// research).
-func (w *vsWalk) realign(b *block, to uint64) bool {
-	off, word, ok := w.second(b.header, to)
-	if ok {
-		b.header, b.word = off, word
+// second finds the header that lies right before the body of an aligned block.
+// The body of one starts a cache line; where that is not right behind the first
+// header, a second one is before it, whose PreviousSize tells the way back to the
+// first (published research). It has the first one's tag and type, unless the
+// first makes no sense.
+func (w *vsWalk) second(outer block, to uint64, strict bool) (block, bool) {
+	base := uint64(w.area.At)
+	gap := -(base + outer.header + unit) % 64
+	if gap == 0 {
+		gap = 64
 	}
-	return ok
-}
-
-// second finds the second header of an aligned block whose first would lie at
-// an offset.
-func (w *vsWalk) second(first, to uint64) (off, head uint64, ok bool) {
-	for n := uint64(1); n <= maxAlign; n++ {
-		off = first + n*unit
-		if off+unit > to {
-			break
+	for ; gap < maxAlign; gap += 64 {
+		b := w.candidate(outer.header+gap, to)
+		if b.missing {
+			return b, false
 		}
-		p := w.page(off)
-		if p == nil || (uint64(w.area.At)+off+unit)%64 != 0 {
+		typ := uint8(b.word >> 24)
+		size := b.word >> 16 & 0xff * unit
+		if typ&typeAligned == 0 || b.word&0xff*unit != gap || size < unit || size > to-b.header {
 			continue
 		}
-		head = word(p, off)
-		if uint8(head>>24)&typeAligned != 0 && head&0xff == n && head>>16&0xff*unit <= to-off && head>>16&0xff > 0 {
-			return off, head, true
+		if !strict || (b.word^outer.word)>>24&^typeAligned == 0 {
+			return b, true
 		}
 	}
-	return 0, 0, false
+	return block{}, false
 }

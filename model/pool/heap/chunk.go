@@ -17,10 +17,10 @@ type ChunkInfo struct {
 
 	// Header is the address of the _POOL_HEADER; 0 where the allocation has none
 	// and the big-page table tells of it (Large), or where it is not in the dump.
-	Header  mem.VA
-	Word    uint64 // its first eight bytes
-	Large   bool
-	Aligned mem.VA // of the second _POOL_HEADER of an aligned block; 0: none
+	Header mem.VA
+	Word   uint64 // its first eight bytes
+	Large  bool
+	Outer  mem.VA // the first _POOL_HEADER of an aligned block, whose second is Header; 0: none
 
 	// Of a chunk of a VS subsegment, from its _HEAP_VS_CHUNK_HEADER:
 	Prev       uint64 // bytes of the chunk before, as the header has them
@@ -134,9 +134,14 @@ func (h *Heaps) describe(info *ChunkInfo, w *vsWalk, c piece) {
 	if b.large || b.missing {
 		return
 	}
-	info.Header, info.Word = w.area.At+mem.VA(b.header), b.word
-	if off, _, ok := w.second(b.header, c.to); ok {
-		info.Aligned = w.area.At + mem.VA(off)
+	info.put(b)
+}
+
+// put tells where the header lies.
+func (info *ChunkInfo) put(b block) {
+	info.Header, info.Word = info.Area.At+mem.VA(b.header), b.word
+	if b.outer != 0 {
+		info.Outer = info.Area.At + mem.VA(b.outer)
 	}
 }
 
@@ -178,10 +183,11 @@ func (h *Heaps) slotAt(a Area, pages []*[pageSize]byte, off uint64) (ChunkInfo, 
 		info.State = cell.Cached
 	}
 	if w.page(from) != nil {
-		info.Header, info.Word = info.At, w.body(from)
-		if at, _, ok := w.second(from, from+s.size); ok && info.State != cell.Free {
-			info.Aligned = a.At + mem.VA(at)
+		b := block{header: from, word: w.body(from)}
+		if info.State != cell.Free {
+			b = w.inner(b, from+s.size)
 		}
+		info.put(b)
 	}
 	return info, true, nil
 }

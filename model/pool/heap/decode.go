@@ -11,7 +11,8 @@ import (
 // pages[i] is the area's page i, nil where it is not in the dump. It allocates
 // nothing but dst and the errors.
 //
-// A free chunk is a cell whose header is where a _POOL_HEADER would lie. Chunks
+// Of a block that is aligned to a cache line and has two headers, the cell has
+// the second one, behind which the body begins. A free chunk is a cell whose header is where a _POOL_HEADER would lie. Chunks
 // of allocations without such a header, which the big-page table lists, are no
 // cells; Tally.Large has their bytes. A chunk or slot that is known to be free
 // counts as Free wherever its pages are: free pages are given back. Missing is

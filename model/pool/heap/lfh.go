@@ -66,6 +66,7 @@ func (h *Heaps) decodeLFH(dst []cell.Cell, a *Area, pages []*[pageSize]byte) ([]
 	}
 	t.Overhead = s.first + a.Size - (s.first + s.count*s.size)
 	cached, crossing := waiting(a), s.crossing(pages)
+	w := vsWalk{area: a, pages: pages}
 	for i := range s.count {
 		off := s.first + i*s.size
 		if s.crosses(i) && !crossing {
@@ -81,9 +82,10 @@ func (h *Heaps) decodeLFH(dst []cell.Cell, a *Area, pages []*[pageSize]byte) ([]
 			t.Missing += s.size
 			continue
 		}
-		at, state, head := uint64(a.At)+off, cell.Free, uint64(0)
+		at, state := uint64(a.At)+off, cell.Free
+		b := block{header: off}
 		if p != nil {
-			head = word(p, off)
+			b.word = word(p, off)
 		}
 		switch {
 		case bits&busy == 0:
@@ -95,7 +97,10 @@ func (h *Heaps) decodeLFH(dst []cell.Cell, a *Area, pages []*[pageSize]byte) ([]
 			state = cell.Allocated
 			t.Allocated += s.size
 		}
-		dst = append(dst, cell.New(mem.VA(at), s.size, state, head))
+		if state != cell.Free {
+			b = w.inner(b, off+s.size)
+		}
+		dst = append(dst, cell.New(a.At+mem.VA(b.header), off+s.size-b.header, state, b.word))
 		t.Blocks++
 	}
 	return dst, t
