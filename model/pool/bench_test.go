@@ -10,6 +10,7 @@ import (
 	"gokd/dumpfmt"
 	"gokd/model"
 	"gokd/model/modeltest"
+	"gokd/model/pool/cell"
 )
 
 // bigDump opens the dump of 1 GB of carved pool. It is too large to be unpacked
@@ -62,22 +63,16 @@ func benchPages(n int) [][pageSize]byte {
 
 func BenchmarkPage(b *testing.B) {
 	pages := benchPages(4096) // larger than the caches
-	for _, c := range []string{"Leak", "File", "*"} {
-		b.Run(c, func(b *testing.B) {
-			d := newDecoder(pattern(b, c), Nonpaged, nil)
-			var blocks []Block
-			b.SetBytes(pageSize)
-			b.ReportAllocs()
-			i, chains := 0, 0
-			for b.Loop() {
-				var chain int
-				blocks, _, chain, _, _ = d.page(blocks[:0], &pages[i%len(pages)], 0xfffffa8000000000)
-				chains += chain
-				i++
-			}
-			b.ReportMetric(float64(chains)/float64(i), "blocks/page")
-		})
+	var out [pageCells]cell.Cell
+	b.SetBytes(pageSize)
+	b.ReportAllocs()
+	i, blocks := 0, 0
+	for b.Loop() {
+		n, _, _, _ := chain(&out, &pages[i%len(pages)], 0xfffffa8000000000)
+		blocks += n
+		i++
 	}
+	b.ReportMetric(float64(blocks)/float64(i), "blocks/page")
 }
 
 func BenchmarkUsages(b *testing.B) {
@@ -108,6 +103,7 @@ func BenchmarkBlocks(b *testing.B) {
 				b.ReportAllocs()
 				var found uint64
 				for b.Loop() {
+					p.Drop(Nonpaged)
 					w, err := p.Find(context.Background(), Query{Kind: Nonpaged, Pattern: pattern(b, tag), Workers: workers})
 					if err != nil {
 						b.Fatal(err)
@@ -124,22 +120,5 @@ func BenchmarkBlocks(b *testing.B) {
 				b.ReportMetric(float64(found), "matches")
 			})
 		}
-	}
-}
-
-func BenchmarkScan(b *testing.B) {
-	for _, workers := range []int{1, 2} {
-		b.Run(fmt.Sprintf("all/%d", workers), func(b *testing.B) {
-			k, _ := bigDump(b)
-			b.ReportAllocs()
-			for b.Loop() {
-				sum, err := Scan(context.Background(), k, Query{Kind: Nonpaged, Workers: workers},
-					func(int, []Block) error { return nil })
-				if err != nil {
-					b.Fatal(err)
-				}
-				b.SetBytes(int64(sum.PagesScanned * pageSize))
-			}
-		})
 	}
 }

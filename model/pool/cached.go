@@ -84,15 +84,6 @@ func (p *Pool) cachedIn(ctx context.Context, r Range) map[mem.VA]bool {
 	return found
 }
 
-// knowCached gives the workers of a scan the cached blocks of the range.
-func (s *scanner) knowCached(found map[mem.VA]bool) {
-	for _, w := range []*window{s.fill, s.busy} {
-		for _, k := range w.workers {
-			k.cached = found
-		}
-	}
-}
-
 // addPending adds the deferred frees of a descriptor.
 func (p *Pool) addPending(d Descriptor, found map[mem.VA]bool) {
 	// What was read before a list breaks counts.

@@ -1,5 +1,10 @@
 package pool
 
+import (
+	"fmt"
+	"strings"
+)
+
 // Coverage accounts for every byte that a walk of small blocks looked at.
 // Nothing is counted twice and nothing is lost silently:
 // Walked = Allocated + Cached + Free + Large + Overhead + Other + Damaged + Missing.
@@ -13,6 +18,10 @@ type Coverage struct {
 	Other     uint64 // pages in a pool's range that hold no blocks
 	Damaged   uint64 // behind a header that makes no sense
 	Missing   uint64 // not in the dump
+
+	// Unknown is the most that page tables which are not in the dump may map. It
+	// is no part of Walked: nobody can tell what is there.
+	Unknown uint64
 }
 
 // Sum adds up the parts; it equals Walked.
@@ -20,9 +29,9 @@ func (c Coverage) Sum() uint64 {
 	return c.Allocated + c.Cached + c.Free + c.Large + c.Overhead + c.Other + c.Damaged + c.Missing
 }
 
-// Complete reports whether nothing was damaged or missing, so that counts are
-// counts and not floors.
-func (c Coverage) Complete() bool { return c.Damaged == 0 && c.Missing == 0 }
+// Complete reports whether nothing was damaged, missing or unknown, so that
+// counts are counts and not floors.
+func (c Coverage) Complete() bool { return c.Damaged == 0 && c.Missing == 0 && c.Unknown == 0 }
 
 // Add adds another account.
 func (c *Coverage) Add(d Coverage) {
@@ -35,4 +44,42 @@ func (c *Coverage) Add(d Coverage) {
 	c.Other += d.Other
 	c.Damaged += d.Damaged
 	c.Missing += d.Missing
+	c.Unknown += d.Unknown
+}
+
+// Covers says in words what a walk could not see; empty where it saw all there
+// is.
+func (s Summary) Covers() string {
+	var lacks []string
+	lack := func(n uint64, format string, noun string) {
+		if n > 1 {
+			noun += "s"
+		}
+		if n > 0 {
+			lacks = append(lacks, fmt.Sprintf(format, n, noun))
+		}
+	}
+	lack(s.PagesMissing, "%d %s not in the dump", "page")
+	lack(s.TablesMissing, "%d %s not in the dump", "page table")
+	lack(s.PagesBroken, "the rest of %d %s behind headers that make no sense", "page")
+	lack(s.HeapsBroken, "%d %s of segment heaps that make no sense", "part")
+	lack(s.LargeMissing, "%d %s of the table of large allocations not in the dump", "entry")
+	lack(s.LargeOdd, "%d %s of the table of large allocations that make no sense", "entry")
+	text := ""
+	switch {
+	case s.SmallUnwalked:
+		text = fmt.Sprintf("large allocations; small blocks were not walked: %v", s.Why)
+	case s.Interrupted:
+		text = fmt.Sprintf("up to %#x, where it was interrupted", uint64(s.Reached))
+	}
+	if len(lacks) > 0 {
+		if text != "" {
+			text += "; "
+		}
+		text += "without " + strings.Join(lacks, ", ")
+	}
+	if text == "" {
+		return ""
+	}
+	return text + ": counts are floors"
 }

@@ -5,18 +5,10 @@ import (
 	"fmt"
 
 	"gokd/model/mem"
+	"gokd/model/pool/cell"
 )
 
 const pageSize = mem.PageSize
-
-// pageState tells what the headers of a page say about it.
-type pageState uint8
-
-const (
-	pageBlocks pageState = iota // a chain of blocks that ends where the page does
-	pageOther                   // no page of small blocks
-	pageBroken                  // a chain that stops making sense
-)
 
 // Reasons for which a chain of headers breaks.
 type breach uint8
@@ -28,19 +20,6 @@ const (
 	breachPast
 )
 
-// decoder turns pages into blocks. It is a value of one worker; everything the
-// inner loop needs is in it.
-type decoder struct {
-	pattern Pattern
-	kind    Kind
-	value   uint32 // the pattern's first alternative, tested inline
-	mask    uint32
-	more    bool // there are others
-	cached  map[mem.VA]bool
-
-	touched uint64 // keeps touch from being optimized away
-}
-
 // touch reads a word of every cache line. The chain of headers is a chain of
 // dependent reads, each a wait for memory; these are not, and the processor
 // does them all at once, at the price of lines that no header is in.
@@ -51,60 +30,48 @@ func touch(page *[pageSize]byte) (sum uint64) {
 	return sum
 }
 
-func newDecoder(p Pattern, kind Kind, cached map[mem.VA]bool) decoder {
-	d := decoder{pattern: p, kind: kind, more: len(p.alts) > 1, cached: cached}
-	if len(p.alts) > 0 {
-		d.value, d.mask = p.alts[0].value, p.alts[0].mask
-	}
-	return d
-}
-
-// page appends the matching blocks of a page to dst. Every header of the page
-// is checked, whatever matches: PreviousSize must be the size of the block
-// before it, 0 for the first; BlockSize must not be 0; the chain must end
-// exactly at the page's end (ReactOS expool.c, ExpCheckPoolHeader). chain is
-// how many blocks came before the end or the break, at the break's offset.
-func (d *decoder) page(dst []Block, page *[pageSize]byte, at mem.VA) (out []Block, state pageState, chain int, stop uint64, why breach) {
-	out = dst
-	d.touched += touch(page)
-	var off, previous uint64
-	for off < pageSize {
-		w := binary.LittleEndian.Uint64(page[off : off+8])
-		size := w >> 16 & 0xff * HeaderSize
-		if w&0xff*HeaderSize != previous {
-			why = breachPrevious
+// chain decodes a page's blocks. Every header is checked: PreviousSize must be
+// the size of the block before it, 0 for the first; BlockSize must not be 0; the
+// chain must end exactly at the page's end (ReactOS expool.c,
+// ExpCheckPoolHeader). A header's first eight bytes are PreviousSize bits 0-7,
+// PoolIndex 8-15, BlockSize 16-23, PoolType 24-31, all sizes in units of the
+// header's, and PoolTag; PoolType 0 is a free block. n is how many blocks came
+// before the end or the break, free how many bytes of them are free, stop where
+// in the page they end.
+func chain(out *[pageCells]cell.Cell, page *[pageSize]byte, va mem.VA) (n int, free, stop uint64, why breach) {
+	var off, previous uint64 // in units
+	for off < pageCells {
+		w := binary.LittleEndian.Uint64(page[off*HeaderSize&(pageSize-HeaderSize):][:8])
+		size := w >> 16 & 0xff
+		if w&0xff != previous || size == 0 || off+size > pageCells {
+			switch {
+			case w&0xff != previous:
+				why = breachPrevious
+			case size == 0:
+				why = breachZero
+			default:
+				why = breachPast
+			}
 			break
 		}
-		if size == 0 {
-			why = breachZero
-			break
+		state := cell.Allocated
+		if w>>24&0xff == 0 {
+			state = cell.Free
+			free += size
 		}
-		if off+size > pageSize {
-			why = breachPast
-			break
-		}
-		tag := uint32(w >> 32)
-		if (tag^d.value)&d.mask == 0 || d.more && d.pattern.match(tag) {
-			out = append(out, d.block(w, page[off+8:off+16], at+mem.VA(off), uint32(previous)))
-		}
-		chain++
+		out[n&(pageCells-1)] = cell.New(va+mem.VA(off*HeaderSize), size*HeaderSize, state, w)
+		n++
 		previous = size
 		off += size
 	}
-	if why == breachNone {
-		return out, pageBlocks, chain, off, why
-	}
-	if !d.startsChain(page, chain, why) {
-		return dst, pageOther, 0, 0, breachNone
-	}
-	return out, pageBroken, chain, off, why
+	return n, free * HeaderSize, off * HeaderSize, why
 }
 
 // startsChain decides whether a page whose chain breaks holds blocks at all, by
 // its first header: a nonpaged range also has pages of other owners, and their
 // content must not pass for damaged pool.
-func (d *decoder) startsChain(page *[pageSize]byte, chain int, why breach) bool {
-	if chain == 0 && why != breachZero {
+func startsChain(page *[pageSize]byte, kind Kind, blocks int, why breach) bool {
+	if blocks == 0 && why != breachZero {
 		return false
 	}
 	if page[0] != 0 || !plausibleTag(page[4:8]) {
@@ -113,8 +80,8 @@ func (d *decoder) startsChain(page *[pageSize]byte, chain int, why breach) bool 
 	typ := page[3]
 	switch {
 	case typ == 0:
-		return chain > 0
-	case d.kind == Nonpaged:
+		return blocks > 0
+	case kind == Nonpaged:
 		return typ&typePaged == 0
 	}
 	return typ&typePaged != 0
@@ -131,26 +98,6 @@ func plausibleTag(tag []byte) bool {
 		}
 	}
 	return true
-}
-
-// block decodes a header whose first eight bytes are w: PreviousSize bits 0-7,
-// PoolIndex 8-15, BlockSize 16-23, PoolType 24-31, all sizes in units of the
-// header's; PoolTag in the upper half. PoolType 0 is a free block; Windows
-// Vista and later store the requested type with bit 1 set.
-func (d *decoder) block(w uint64, billed []byte, at mem.VA, previous uint32) Block {
-	b := Block{
-		Header: at, Body: at + HeaderSize, Size: w >> 16 & 0xff * HeaderSize, PreviousSize: previous,
-		Index: uint8(w >> 8), Type: uint16(w >> 24 & 0xff), Kind: d.kind,
-		Billed: binary.LittleEndian.Uint64(billed),
-	}
-	b.Tag, b.Protected = TagOf(uint32(w >> 32))
-	switch {
-	case b.Type == 0:
-		b.State = Free
-	case len(d.cached) > 0 && d.cached[b.Body]:
-		b.State = Cached
-	}
-	return b
 }
 
 // pageError describes a broken page.

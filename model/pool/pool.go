@@ -235,12 +235,3 @@ func BlockAt(ctx context.Context, k *model.Kernel, at mem.VA) (Block, error) {
 	}
 	return p.BlockAt(ctx, at)
 }
-
-// Scan walks the small blocks of one pool in parallel. See Pool.Scan.
-func Scan(ctx context.Context, k *model.Kernel, q Query, visit func(worker int, page []Block) error) (Summary, error) {
-	p, err := Open(k)
-	if err != nil {
-		return Summary{}, err
-	}
-	return p.Scan(ctx, q, visit)
-}

@@ -14,6 +14,7 @@ import (
 	"gokd/model"
 	"gokd/model/mem"
 	"gokd/model/modeltest"
+	"gokd/model/pool/cell"
 )
 
 // truthDumps are the dumps with known pools, with what each is held against.
@@ -292,23 +293,21 @@ func compareTrackers(t *testing.T, k *model.Kernel) {
 	}
 	live := map[Tag][2]int64{}
 	for i, kind := range []Kind{Nonpaged, Paged} {
-		q := Query{Kind: kind, Workers: 2}
-		var each [2]map[Tag]int64
-		sum, err := p.Scan(t.Context(), q, func(worker int, page []Block) error {
-			if each[worker] == nil {
-				each[worker] = map[Tag]int64{}
-			}
-			for _, b := range page {
-				if b.State == Allocated {
-					each[worker][b.Tag]++
+		x, err := p.Index(t.Context(), kind, nil)
+		if err != nil || x.Summary().PagesBroken != 0 {
+			t.Fatal(x.Summary(), err)
+		}
+		each := map[Tag]int64{}
+		x.Cells(func(part []cell.Cell) bool {
+			for _, c := range part {
+				if c.State() == cell.Allocated {
+					tag, _ := TagOf(c.Tag())
+					each[tag]++
 				}
 			}
-			return nil
+			return true
 		})
-		if err != nil || sum.PagesBroken != 0 {
-			t.Fatal(sum, err)
-		}
-		w, err := p.Find(t.Context(), q)
+		w, err := p.Find(t.Context(), Query{Kind: kind})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -316,17 +315,12 @@ func compareTrackers(t *testing.T, k *model.Kernel) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if each[0] == nil {
-				each[0] = map[Tag]int64{}
-			}
-			each[0][b.Tag]++
+			each[b.Tag]++
 		}
-		for _, m := range each {
-			for tag, n := range m {
-				x := live[tag]
-				x[i] += n
-				live[tag] = x
-			}
+		for tag, n := range each {
+			x := live[tag]
+			x[i] += n
+			live[tag] = x
 		}
 	}
 	want := map[Tag][2]int64{}
@@ -344,7 +338,7 @@ func compareTrackers(t *testing.T, k *model.Kernel) {
 }
 
 // TestScan_big walks the dump of 1 GB of pool if it is there.
-func TestScan_big(t *testing.T) {
+func TestIndex_big(t *testing.T) {
 	t.Parallel()
 	k, _ := bigDump(t)
 	compareTrackers(t, k)

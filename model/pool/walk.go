@@ -8,6 +8,8 @@ import (
 	"slices"
 
 	"gokd/model/mem"
+	"gokd/model/pool/cell"
+	"gokd/model/pool/heap"
 )
 
 // Query says what a walk looks for.
@@ -33,7 +35,10 @@ type Summary struct {
 	Large         uint64 // entries of the big-page table that were looked at
 	LargeMissing  uint64 // entries that are not in the dump
 	LargeOdd      uint64 // entries that make no sense
-	SmallUnwalked bool   // this build's small blocks live in segment heaps
+	HeapsBroken   uint64 // heaps, segments and ranges of segment heaps that make no sense
+	SmallUnwalked bool   // the small blocks were not looked at
+	Why           error  // why not
+	Unkept        bool   // too many blocks to keep an index of them: the next question walks again
 	Coverage      Coverage
 	Interrupted   bool
 	Reached       mem.VA // up to where small blocks were handed out
@@ -50,51 +55,59 @@ func (s *Summary) add(t Summary) {
 	s.Large += t.Large
 	s.LargeMissing += t.LargeMissing
 	s.LargeOdd += t.LargeOdd
+	s.HeapsBroken += t.HeapsBroken
 	s.Coverage.Add(t.Coverage)
 }
 
 // Skipped is how many things could not be read: pages, page tables, entries.
 func (s Summary) Skipped() uint64 {
-	return s.PagesMissing + s.PagesBroken + s.TablesMissing + s.LargeMissing + s.LargeOdd
-}
-
-// Covers says in words what the walk covered where that is not all there is;
-// empty where it is.
-func (s Summary) Covers() string {
-	if s.SmallUnwalked {
-		return "large allocations; small blocks of segment-heap pools are not walked yet, compare with !poolused"
-	}
-	return ""
+	return s.PagesMissing + s.PagesBroken + s.TablesMissing + s.LargeMissing + s.LargeOdd + s.HeapsBroken
 }
 
 // Walk is a walk over one pool: the large allocations, then the ranges of small
 // blocks. Its parts can be asked for one by one, so that a caller can tell them
 // apart; each may be asked for once. It is used from one goroutine.
+//
+// The first walk that comes to its end leaves an index behind (Pool.Index), from
+// which later walks are answered: same order, same errors, same summary.
 type Walk struct {
-	p      *Pool
-	q      Query
-	ranges []Range
-	sum    Summary
+	p        *Pool
+	q        Query
+	ranges   []Range
+	heaps    *heap.Heaps // nil: a page pool
+	index    *Index      // of an earlier walk
+	sections []*section  // what this one found
+	sum      Summary
 }
 
 // Find prepares a walk. It fails where the pool's ranges are not known.
 func (p *Pool) Find(ctx context.Context, q Query) (*Walk, error) {
 	w := &Walk{p: p, q: q}
 	var err error
-	if q.Kind == Special || q.Kind == Session || p.PagePool() {
-		if w.ranges, err = p.Ranges(ctx, q.Kind); err != nil {
-			return nil, err
+	switch {
+	case q.Kind == Special || p.PagePool():
+		w.ranges, err = p.Ranges(ctx, q.Kind)
+	case !p.k.Space.Paged():
+		if _, err = p.bigPages(ctx); err == nil {
+			w.unwalked(&MissingError{q.Kind.String() + " pool", errors.New("a triage dump has no page tables")})
 		}
-		if q.Session != nil && q.Kind == Session {
-			if w.ranges = ofSession(w.ranges, *q.Session); len(w.ranges) == 0 {
-				return nil, &MissingError{fmt.Sprintf("pool of session %d", *q.Session), errors.New("no process of it leads there")}
-			}
-		}
-	} else if !p.k.Space.Paged() {
-		_, err = p.bigPages(ctx)
+	default:
+		err = w.findHeaps(ctx)
 	}
-	w.sum.SmallUnwalked = !p.PagePool()
-	return w, err
+	if err != nil {
+		return nil, err
+	}
+	if q.Session != nil && q.Kind == Session && !w.sum.SmallUnwalked {
+		if w.ranges = ofSession(w.ranges, *q.Session); len(w.ranges) == 0 {
+			return nil, &MissingError{fmt.Sprintf("pool of session %d", *q.Session), errors.New("no process of it leads there")}
+		}
+	}
+	w.index = p.Kept(q.Kind)
+	return w, nil
+}
+
+func (w *Walk) unwalked(why error) {
+	w.sum.SmallUnwalked, w.sum.Why = true, why
 }
 
 // ofSession gives the ranges of one session.
@@ -180,50 +193,141 @@ func (w *Walk) Large(ctx context.Context) iter.Seq2[Block, error] {
 	}
 }
 
-// Small yields the small blocks of a range whose tag matches, by address, with
-// a *PageError for each page whose chain of headers breaks, behind the blocks
-// before the break. Pages that are missing are counted in the summary. A
-// cancelled context ends the walk with its error.
+// Small yields the small blocks of a range whose tag matches: those of page
+// pools by address, those of segment heaps by node, heap, segment and address.
+// There is an error for each place where headers stop making sense, a *PageError
+// or a *heap.DamageError, behind the blocks before it. Pages that are missing
+// are counted in the summary. A cancelled context ends the walk with its error.
 func (w *Walk) Small(ctx context.Context, r Range) iter.Seq2[Block, error] {
 	return func(yield func(Block, error) bool) {
 		if w.q.Kind == Special {
 			w.special(ctx, r, yield)
 			return
 		}
-		s := w.p.newScanner(ctx, w.q)
-		s.knowCached(w.p.cachedIn(ctx, r))
-		enough := false
-		s.drain = func(win *window) bool {
-			for i := range win.runs {
-				if !win.yield(&win.runs[i], yield) {
-					enough = true
-					return false
-				}
-				s.sum.Reached = win.runs[i].va + mem.VA(win.runs[i].pages*pageSize)
+		if w.index != nil {
+			if s := w.index.section(r); s != nil {
+				w.fromIndex(ctx, s, yield)
+				return
 			}
-			return true
 		}
-		s.sum.Reached = r.Start
-		err := s.walk(ctx, r, w.skips(ctx, r))
-		w.sum.add(s.sum)
-		w.sum.Reached = s.sum.Reached
-		w.sum.Interrupted = w.sum.Interrupted || ctx.Err() != nil
-		if err != nil && !enough {
+		if err := w.small(ctx, r, yield); err != nil {
 			yield(Block{}, err)
 		}
 	}
 }
 
-// yield hands out what was found in a run.
-func (win *window) yield(r *run, yield func(Block, error) bool) bool {
-	k := win.workers[r.worker]
-	for _, b := range k.blocks[r.from:r.to] {
-		if !yield(b, nil) {
+// small walks a range; without yield it only keeps what it finds. The error is
+// nil where the consumer had enough.
+func (w *Walk) small(ctx context.Context, r Range, yield func(Block, error) bool) error {
+	keep := newSection(r, w.p.most()-w.held())
+	s := w.p.newScanner(ctx, w.q, r)
+	s.keep = !w.sum.Unkept
+	s.sum.Reached = r.Start
+	enough := false
+	s.drain = func(win *window) bool {
+		if s.keep && !keep.take(win) {
+			s.keep = false
+		}
+		for i := range win.units {
+			u := &win.units[i]
+			if yield != nil && !w.hand(win, u, r, yield) {
+				enough = true
+				return false
+			}
+			if u.err == nil {
+				s.sum.Reached = u.va + mem.VA(u.size)
+			}
+		}
+		return true
+	}
+	var err error
+	if w.heaps != nil {
+		err = s.areas(w.heaps, r, w.mine(r))
+	} else {
+		err = s.pages(r, w.skips(ctx, r))
+	}
+	w.sum.add(s.sum)
+	w.sum.Reached = s.sum.Reached
+	w.sum.Interrupted = w.sum.Interrupted || ctx.Err() != nil
+	if enough {
+		return nil
+	}
+	if err == nil && !s.faulted.Load() {
+		w.sum.Unkept = w.sum.Unkept || !s.keep
+		keep.sum = s.sum
+		w.done(keep)
+	}
+	return err
+}
+
+// hand hands out what was found in a unit.
+func (w *Walk) hand(win *window, u *unit, r Range, yield func(Block, error) bool) bool {
+	if u.err != nil {
+		return yield(Block{}, u.err)
+	}
+	h := handing{w: w, r: r, errs: win.troubles(u), yield: yield}
+	for _, p := range win.parts(u) {
+		if !h.part(p) {
 			return false
 		}
 	}
-	for _, e := range k.errs[r.firstError:r.lastError] {
-		if !yield(Block{}, e) {
+	return h.rest()
+}
+
+// handing is cells on their way to a caller, with errors between them.
+type handing struct {
+	w     *Walk
+	r     Range
+	cells int // handed out or passed over
+	errs  []trouble
+	check bool // each block against the dump: of an index that was loaded
+	yield func(Block, error) bool
+}
+
+// part hands out the cells that match.
+func (h *handing) part(p part) bool {
+	cells := p.cells
+	for len(cells) > 0 {
+		n := len(cells) // up to the next error
+		if len(h.errs) > 0 {
+			n = min(n, h.errs[0].cells-h.cells)
+		}
+		if p.hits > 0 && !h.matching(cells[:n], p.area) {
+			return false
+		}
+		h.cells, cells = h.cells+n, cells[n:]
+		for len(h.errs) > 0 && h.errs[0].cells <= h.cells {
+			if !h.yield(Block{}, h.errs[0].err) {
+				return false
+			}
+			h.errs = h.errs[1:]
+		}
+	}
+	return true
+}
+
+func (h *handing) matching(cells []cell.Cell, a *heap.Area) bool {
+	for _, c := range cells {
+		if !h.w.q.Pattern.match(c.Tag()) {
+			continue
+		}
+		if h.check {
+			if err := h.w.index.proves(c, h.r.space); err != nil {
+				h.yield(Block{}, err)
+				return false
+			}
+		}
+		if !h.yield(h.w.p.blockOf(c, h.r, a), nil) {
+			return false
+		}
+	}
+	return true
+}
+
+// rest hands out the errors behind the last cell.
+func (h *handing) rest() bool {
+	for _, e := range h.errs {
+		if !h.yield(Block{}, e.err) {
 			return false
 		}
 	}
@@ -268,30 +372,4 @@ func (w *Walk) Blocks(ctx context.Context) iter.Seq2[Block, error] {
 			}
 		}
 	}
-}
-
-// Scan walks the small blocks of one pool in parallel and hands each page's
-// matching blocks to visit, from q.Workers goroutines at once, in no order of
-// address. The slice is valid during the call. An error of visit ends the scan
-// and is returned; broken pages are counted in the summary.
-func (p *Pool) Scan(ctx context.Context, q Query, visit func(worker int, page []Block) error) (Summary, error) {
-	w, err := p.Find(ctx, q)
-	if err != nil {
-		return Summary{}, err
-	}
-	if w.sum.SmallUnwalked {
-		return w.sum, errors.Join(ErrNotWalked, errors.New(w.sum.Covers()))
-	}
-	for _, r := range w.Ranges() {
-		s := p.newScanner(ctx, q)
-		s.knowCached(p.cachedIn(ctx, r))
-		s.visit, s.drain = visit, func(*window) bool { return true }
-		err := s.walk(ctx, r, w.skips(ctx, r))
-		w.sum.add(s.sum)
-		if err != nil {
-			w.sum.Interrupted = ctx.Err() != nil
-			return w.sum, err
-		}
-	}
-	return w.sum, nil
 }
