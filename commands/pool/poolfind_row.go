@@ -2,6 +2,7 @@ package pool
 
 import (
 	"fmt"
+	"strconv"
 
 	"gokd/commands/report"
 	"gokd/model/mem"
@@ -37,7 +38,7 @@ func (r *findRow) AppendText(to []byte, _ report.Era) []byte {
 
 // appendRow appends a row.
 func appendRow(to []byte, b *pool.Block) []byte {
-	to = appendHex(to, uint64(b.Body), 16, '0')
+	to = appendPointer(to, uint64(b.Body))
 	to = append(append(append(to, " : tag "...), tagBytes(b.Tag)...), ", size "...)
 	digits := 1 // after 0x; zero prints bare
 	size := bodySize(*b)
@@ -65,9 +66,72 @@ func tagBytes(t pool.Tag) []byte {
 	return t[:]
 }
 
-// AppendFields appends the record's JSON fields.
+// hexDigits are the digits of numbers that are put together by hand.
+const hexDigits = "0123456789abcdef"
+
+// appendPointer appends an address as kd prints it: 16 digits.
+func appendPointer(to []byte, v uint64) []byte {
+	var d [16]byte
+	for i := range d {
+		d[i] = hexDigits[v>>(60-4*i)&0xf]
+	}
+	return append(to, d[:]...)
+}
+
+// appendKernel appends an address for JSON; one of the kernel's half has all of
+// its digits.
+func appendKernel(to []byte, v uint64) []byte {
+	if v>>60 == 0 {
+		return appendAddr(to, report.Addr(v))
+	}
+	return append(appendPointer(append(to, `"0x`...), v), '"')
+}
+
+// AppendFields appends the record's JSON fields: those of blockRecord, without
+// the strings and pointers that one is made of.
 func (r *findRow) AppendFields(to []byte) []byte {
-	return newBlock(r.pool, r.block, true).AppendFields(to)
+	b := &r.block
+	to = appendKernel(append(to, `"address":`...), uint64(b.Body))
+	to = appendKernel(append(to, `,"header":`...), uint64(b.Header))
+	to = appendTag(append(to, `,"tag":`...), b.Tag)
+	to = strconv.AppendUint(append(to, `,"size":`...), b.Size, 10)
+	to = strconv.AppendUint(append(to, `,"previous_size":`...), uint64(b.PreviousSize), 10)
+	to = append(append(to, `,"state":"`...), b.State.String()...)
+	to = strconv.AppendBool(append(to, `","protected":`...), b.Protected)
+	to = append(append(to, `,"pool":"`...), b.Kind.String()...)
+	to = strconv.AppendBool(append(to, `","large":`...), b.Large)
+	to = strconv.AppendUint(append(to, `,"room":`...), b.Room, 10)
+	to = append(append(to, `,"place":"`...), placeName(b.Place)...)
+	if to = append(to, `","heap":`...); b.Heap != 0 {
+		to = appendKernel(to, uint64(b.Heap))
+	} else {
+		to = append(to, "null"...)
+	}
+	at, err := mem.VA(0), error(nil)
+	if b.Billed != 0 { // nearly all are charged to no one
+		at, err = r.pool.Owner(*b)
+	}
+	to = append(to, `,"owner_process":`...)
+	switch {
+	case at != 0:
+		to = appendKernel(to, uint64(at))
+	case err != nil:
+		to = append(to, "null"...)
+		to = append(appendText(append(to, `,"missing":{"owner_process":`...), err.Error()), '}')
+	default:
+		to = append(to, "null"...)
+	}
+	return to
+}
+
+// appendTag appends a tag as JSON spells it.
+func appendTag(to []byte, t pool.Tag) []byte {
+	for _, c := range t {
+		if c < 0x20 || c > 0x7e || c == '\\' || c == '"' {
+			return appendText(to, t.Spell())
+		}
+	}
+	return append(append(append(to, '"'), t[:]...), '"')
 }
 
 // MarshalJSON gives the fields as an object, for those who take records one by
