@@ -25,7 +25,7 @@ func (p *Pool) BlockAt(ctx context.Context, at mem.VA) (Block, error) {
 func (p *Pool) PageAt(ctx context.Context, at mem.VA) (Page, error) {
 	l := Location{At: at, space: p.k.Space}
 	if r, ok := p.rangeOf(ctx, at, nil); ok {
-		l.Kind, l.Known = r.Kind, true
+		l.Kind, l.Known, l.within = r.Kind, true, r
 		if r.space != nil {
 			l.space = r.space
 		}

@@ -56,7 +56,8 @@ type Location struct {
 	Damage []Damage // headers that make no sense, by address
 	Where  string   // what an address that is in no pool belongs to; empty where not known
 
-	space *mem.Space
+	space  *mem.Space
+	within Range // the pool's, where it is known
 }
 
 // LargeSite is where a large allocation is recorded.
@@ -100,6 +101,7 @@ func (p *Pool) locate(ctx context.Context, at mem.VA, session *uint32) (Location
 		return l, fmt.Errorf("%#x: %w", uint64(at), ErrNotPool)
 	}
 	r, inRange := p.rangeOf(ctx, at, session)
+	l.within = r
 	if inRange {
 		l.Kind, l.Known = r.Kind, true
 		if r.space != nil {
@@ -150,6 +152,9 @@ func (p *Pool) rangeOf(ctx context.Context, at mem.VA, session *uint32) (Range, 
 		for _, r := range list {
 			switch {
 			case at < r.Start || at > r.Last, kind == Session && session != nil && r.Session != *session:
+				continue
+			case kind == Special && r.Inferred:
+				// Other memory lies there too: locateSpecial asks the page.
 				continue
 			case kind != Session || session != nil:
 				return r, true
@@ -257,8 +262,3 @@ func (b Block) part(at mem.VA) Part {
 
 // reach is the first address behind what was set aside for a block.
 func (b Block) reach() mem.VA { return b.Header + mem.VA(max(b.Size, b.Room)) }
-
-// locateSpecial looks the address up in special pool. done: it lies in it.
-func (p *Pool) locateSpecial(ctx context.Context, l *Location) (done bool, err error) {
-	return false, nil
-}

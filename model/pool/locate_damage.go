@@ -133,7 +133,7 @@ func (page *Page) resync(raw *[pageSize]byte, g gap) uint64 {
 }
 
 // sound reports whether headers that look like headers follow each other from an
-// offset on: to the page's end, or at least two of them.
+// offset on: to the page's end, or at least one that the next agrees with.
 func sound(raw *[pageSize]byte, off uint64, kind Kind, toEnd bool) bool {
 	n, good := 0, true
 	_, why := links(raw, off, true, func(o uint64, h header) {
@@ -145,7 +145,7 @@ func sound(raw *[pageSize]byte, off uint64, kind Kind, toEnd bool) bool {
 	if toEnd {
 		return why == breachNone && good && n > 0
 	}
-	return n >= 2 || why == breachNone && good && n > 0
+	return n > 0 && (n >= 2 || good && why != breachPrevious)
 }
 
 // sortDamage puts damage in order of address.

@@ -167,7 +167,7 @@ func (p *Pool) locatePage(ctx context.Context, l *Location) error {
 	if !l.Known {
 		page.Kind = kindByType(&raw)
 	}
-	other := decodePage(&raw, &page, p.cachedBlocks(ctx))
+	other := decodePage(&raw, &page, p.cachedIn(ctx, l.within))
 	l.Page, l.Blocks = &page, page.Blocks
 	if other {
 		return fmt.Errorf("%#x: %w: its page has no pool headers", uint64(l.At), ErrNotPool)
@@ -189,7 +189,7 @@ func (p *Pool) locateTail(ctx context.Context, l *Location, b Block) bool {
 	if _, err := l.space.ReadVirtual(raw[:], page.At); err != nil {
 		return false
 	}
-	if decodePage(&raw, &page, p.cachedBlocks(ctx)) {
+	if decodePage(&raw, &page, p.cachedIn(ctx, l.within)) {
 		return false
 	}
 	l.Large.Tail = first
