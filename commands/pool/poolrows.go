@@ -110,17 +110,44 @@ func (r *pageBlock) AppendFields(to []byte) []byte {
 // and its description on a line of its own.
 func (r *pageBlock) WriteText(p *report.Printer) {
 	b := r.block
-	if b.Large {
+	switch {
+	case b.Place == pool.InSpecial:
+		r.special(p)
+		return
+	case b.Large:
 		word := "tag"
 		if p.Era == report.Era62 {
 			word = "Tag"
 		}
 		p.Printf("*%s : large page allocation, %s is %s, size is %#x bytes\n", b.Body, word, b.Tag, b.Size)
-	} else if r.marked {
+	case r.marked:
 		report.Text("*" + headerRow(b, "*")).WriteText(p)
-	} else {
+	default:
 		report.Text(" " + headerRow(b, " ")).WriteText(p)
 	}
+	r.rest(p)
+}
+
+// special writes the row of an allocation of special pool, as a public post
+// shows it of a debugger of 2009 (whose sizes and addresses were wrong); the
+// size is what was asked for.
+func (r *pageBlock) special(p *report.Printer) {
+	b := r.block
+	name := "non-paged"
+	if b.Type&1 != 0 {
+		name = "paged"
+	}
+	p.Printf("*%s size: %4x %s special pool, Tag is %s\n", b.Header, b.Size, name, b.Tag)
+	r.rest(p)
+	if b.State == pool.Free {
+		p.Own("The block at %s was released.\n", b.Body)
+	} else {
+		p.Own("The block itself lies at %s.\n", b.Body)
+	}
+}
+
+// rest writes what stands below the row of a block.
+func (r *pageBlock) rest(p *report.Printer) {
 	if r.marked && r.desc != "" {
 		p.Printf("\t\t%s\n", r.desc)
 	}
