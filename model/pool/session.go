@@ -271,6 +271,17 @@ func (p *Pool) sessionBigTable(ctx context.Context, s session, entries *uint64, 
 	return t, nil
 }
 
+// sessionNonpaged gives the machine's table of large allocations where some of
+// them are of sessions: their nonpaged pool is that of the machine, and nothing
+// says which session an allocation belongs to. nil where there are none.
+func (p *Pool) sessionNonpaged(ctx context.Context) *bigTable {
+	t, err := p.bigPages(ctx)
+	if err != nil || !slices.ContainsFunc(t.blocks, func(b Block) bool { return b.Kind == Session }) {
+		return nil
+	}
+	return t
+}
+
 // SessionUsages yields the use of session pool by tag, summed over the sessions
 // whose memory is in the dump, with the errors of Usages. The tables are
 // nt!ExpSessionPoolTrackTable, an address inside each session's own memory, and

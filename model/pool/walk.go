@@ -148,6 +148,9 @@ func (w *Walk) tables(ctx context.Context) ([]*bigTable, error) {
 			list = append(list, r.big)
 		}
 	}
+	if t := w.p.sessionNonpaged(ctx); t != nil && w.q.Session == nil {
+		list = append(list, t)
+	}
 	return list, nil
 }
 
