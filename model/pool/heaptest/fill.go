@@ -90,7 +90,7 @@ func (b *Builder) release(r *rand.Rand, k *Block) {
 		b.Cache(k)
 	case n == 1 && k.Place == InPage && k.Pool != Session:
 		b.Pend(k)
-	case n == 0 && k.Place == InVS && k.Size >= 0x200 && k.Size <= 0xf80 && k.Type&bitAligned == 0:
+	case n == 0 && k.Place == InVS && k.Size >= 0x200 && k.Size <= 0xf80 && k.Inner == 0:
 		b.Cache(k)
 	case n == 1 && k.Place == InVS && k.Size < 0x400:
 		b.Delay(k)

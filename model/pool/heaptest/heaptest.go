@@ -89,6 +89,7 @@ type Block struct {
 	Ask
 	Header mem.VA // of its _POOL_HEADER; of one without, its first byte
 	Body   mem.VA // what the caller got
+	Inner  mem.VA // of an aligned block in a chunk: its second header, in front of Body; 0: none
 	Size   uint64 // as its header or the table says: with the header of a small block
 	Room   uint64 // from Header to the end of what was set aside
 	Type   uint8  // PoolType as stored; 0 for large ones
@@ -100,7 +101,6 @@ type Block struct {
 	gone     bool   // joined with a free neighbour, or the slot was given out anew
 	freed    bool   // by Free, so that the trackers count it
 	previous uint64 // bytes of the block before it in its page
-	first    mem.VA // the outer header of a cache-aligned block; 0: none
 	chunk    mem.VA // its _HEAP_VS_CHUNK_HEADER
 	home     any    // *PagePool, *VS, *LFH: what keeps account of it
 	slot     int

@@ -117,12 +117,12 @@ func (v *VS) aligned(a Ask) *Block {
 	}
 	distance := uint64(inner - outer)
 	at := v.chunk(chunkHeader+distance+size, true)
-	k := v.block(a, at, inner, size, typeOf(a)|bitAligned)
-	k.first = outer
+	k := v.block(a, at, outer, distance+size, typeOf(a))
+	k.Inner, k.Body = inner, inner+unit
 	v.chunks[len(v.chunks)-1].block = k
 	m := v.h.b
-	m.header(m.M, outer, 0, distance+size, 0, typeOf(a), tagBits(a.Tag, a.Protected), m.billed(a, outer))
-	m.header(m.M, inner, distance, size, 0, k.Type, tagBits(a.Tag, a.Protected), m.billed(a, inner))
+	m.header(m.M, outer, 0, distance+size, 0, k.Type, tagBits(a.Tag, a.Protected), m.billed(a, outer))
+	m.header(m.M, inner, distance, size, 0, k.Type|bitAligned, tagBits(a.Tag, a.Protected), m.billed(a, inner))
 	return k
 }
 
@@ -187,7 +187,7 @@ func (v *VS) free(k *Block) {
 	for _, c := range v.chunks {
 		if c.block == k {
 			c.used = false
-			k.Place, k.Size, k.Type, k.first = InVS, 0, 0, 0
+			k.Place, k.Size, k.Type, k.Inner = InVS, 0, 0, 0
 			k.Header = v.At + mem.VA(c.off) + chunkHeader
 			k.Body, k.Room = k.Header+unit, c.size-chunkHeader
 			return
