@@ -40,14 +40,14 @@ func (h *Heaps) built(ctx context.Context) (*index, error) {
 				continue // Areas tells of it
 			}
 			l := located{heap: p, ctx: s.ctx, at: s.at, err: s.err}
-			if p.private() {
+			if p.Private {
 				x.private = append(x.private, l)
 			} else {
 				x.segments = append(x.segments, l)
 			}
 		}
 		for g, err := range h.LargeOf(ctx, p) {
-			if err == nil && !p.private() {
+			if err == nil && !p.Private {
 				x.large = append(x.large, g)
 			}
 		}
@@ -66,9 +66,6 @@ func (h *Heaps) built(ctx context.Context) (*index, error) {
 	h.index = x
 	return x, nil
 }
-
-// private tells whether a heap is mapped in one session's processes only.
-func (p *Heap) private() bool { return p.Role == Session || p.Role == SessionSpecial }
 
 // At finds the area that holds an address. Heaps of sessions may share
 // addresses; of these the session with the lowest number answers, see AtSession.

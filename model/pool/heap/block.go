@@ -4,7 +4,6 @@ package heap
 type block struct {
 	header  uint64 // offset in the subsegment
 	word    uint64 // its first eight bytes
-	outer   uint64 // offset of the first header of an aligned block; 0: none
 	large   bool   // there is none: the big-page table lists the allocation
 	missing bool   // the page that holds it is not in the dump
 }
@@ -24,18 +23,18 @@ func (w *vsWalk) block(from, to uint64) block {
 		if p == nil {
 			return block{missing: true}
 		}
-		return w.inner(block{header: near, word: word(p, near)}, to)
+		return w.sound(block{header: near, word: word(p, near)}, to)
 	}
-	return w.inner(w.choose(near, to), to)
+	return w.sound(w.choose(near, to), to)
 }
 
-// inner gives the header right before the body: of an aligned block the second.
-func (w *vsWalk) inner(b block, to uint64) block {
-	if b.large || b.missing {
+// sound gives the block's header, or the second one of an aligned block where
+// the first makes no sense.
+func (w *vsWalk) sound(b block, to uint64) block {
+	if b.large || b.missing || likeness(b.word, to-b.header) > 0 {
 		return b
 	}
-	if s, ok := w.second(b, to, likeness(b.word, to-b.header) > 0); ok {
-		s.outer = b.header
+	if s, ok := w.second(b, to, false); ok {
 		return s
 	}
 	return b
@@ -118,9 +117,9 @@ const maxAlign = 128
 // second finds the header that lies right before the body of an aligned block.
 // The body of one starts a cache line; where that is not right behind the first
 // header, a second one is before it, whose PreviousSize tells the way back to the
-// first (published research). It has the first one's tag and type, unless the
-// first makes no sense.
-func (w *vsWalk) second(outer block, to uint64, strict bool) (block, bool) {
+// first (published research). Where the first one makes sense, sure asks that the
+// second has its tag and type.
+func (w *vsWalk) second(outer block, to uint64, sure bool) (block, bool) {
 	base := uint64(w.area.At)
 	gap := -(base + outer.header + unit) % 64
 	if gap == 0 {
@@ -136,7 +135,7 @@ func (w *vsWalk) second(outer block, to uint64, strict bool) (block, bool) {
 		if typ&typeAligned == 0 || b.word&0xff*unit != gap || size < unit || size > to-b.header {
 			continue
 		}
-		if !strict || (b.word^outer.word)>>24&^typeAligned == 0 {
+		if !sure || (b.word^outer.word)>>24&^typeAligned == 0 {
 			return b, true
 		}
 	}

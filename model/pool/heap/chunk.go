@@ -20,7 +20,9 @@ type ChunkInfo struct {
 	Header mem.VA
 	Word   uint64 // its first eight bytes
 	Large  bool
-	Outer  mem.VA // the first _POOL_HEADER of an aligned block, whose second is Header; 0: none
+	// Aligned is the second _POOL_HEADER of a block that is aligned to a cache
+	// line, behind which its body begins; 0: none.
+	Aligned mem.VA
 
 	// Of a chunk of a VS subsegment, from its _HEAP_VS_CHUNK_HEADER:
 	Prev       uint64 // bytes of the chunk before, as the header has them
@@ -134,14 +136,14 @@ func (h *Heaps) describe(info *ChunkInfo, w *vsWalk, c piece) {
 	if b.large || b.missing {
 		return
 	}
-	info.put(b)
+	info.put(w, b, c.to)
 }
 
-// put tells where the header lies.
-func (info *ChunkInfo) put(b block) {
+// put tells where the headers lie.
+func (info *ChunkInfo) put(w *vsWalk, b block, to uint64) {
 	info.Header, info.Word = info.Area.At+mem.VA(b.header), b.word
-	if b.outer != 0 {
-		info.Outer = info.Area.At + mem.VA(b.outer)
+	if s, ok := w.second(b, to, true); ok && info.State != cell.Free {
+		info.Aligned = info.Area.At + mem.VA(s.header)
 	}
 }
 
@@ -185,9 +187,9 @@ func (h *Heaps) slotAt(a Area, pages []*[pageSize]byte, off uint64) (ChunkInfo, 
 	if w.page(from) != nil {
 		b := block{header: from, word: w.body(from)}
 		if info.State != cell.Free {
-			b = w.inner(b, from+s.size)
+			b = w.sound(b, from+s.size)
 		}
-		info.put(b)
+		info.put(&w, b, from+s.size)
 	}
 	return info, true, nil
 }

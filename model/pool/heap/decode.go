@@ -12,7 +12,8 @@ import (
 // nothing but dst and the errors.
 //
 // Of a block that is aligned to a cache line and has two headers, the cell has
-// the second one, behind which the body begins. A free chunk is a cell whose header is where a _POOL_HEADER would lie. Chunks
+// the first one; Chunk tells of the second, behind which the body begins. A free
+// chunk is a cell whose header is where a _POOL_HEADER would lie. Chunks
 // of allocations without such a header, which the big-page table lists, are no
 // cells; Tally.Large has their bytes. A chunk or slot that is known to be free
 // counts as Free wherever its pages are: free pages are given back. Missing is

@@ -31,10 +31,9 @@ const (
 	PagedOther
 	Special // of SpecialHeaps
 	Session // of one session
-	SessionSpecial
 )
 
-var roleNames = [...]string{"NonPaged", "NonPagedNx", "Paged", "Paged (second)", "Special", "Session", "Special (session)"}
+var roleNames = [...]string{"NonPaged", "NonPagedNx", "Paged", "Paged (second)", "Special", "Session"}
 
 // String names the role as the pool types of the documentation are named.
 func (r Role) String() string {
@@ -49,7 +48,8 @@ type Heap struct {
 	At        mem.VA
 	Role      Role
 	Node      int    // NUMA node; of a special heap its index
-	Session   uint32 // number of the session, for Role Session
+	Session   uint32 // number of the session where Private
+	Private   bool   // of one session: Role Session, or Special for its special pool
 	IsPaged   bool
 	Space     *mem.Space // in which it is mapped
 	Reserved  uint64     // pages of large allocations that are reserved, as the heap counts them

@@ -98,7 +98,7 @@ func (h *Heaps) decodeLFH(dst []cell.Cell, a *Area, pages []*[pageSize]byte) ([]
 			t.Allocated += s.size
 		}
 		if state != cell.Free {
-			b = w.inner(b, off+s.size)
+			b = w.sound(b, off+s.size)
 		}
 		dst = append(dst, cell.New(a.At+mem.VA(b.header), off+s.size-b.header, state, b.word))
 		t.Blocks++

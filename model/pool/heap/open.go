@@ -171,7 +171,7 @@ func (h *Heaps) addHeaps(what string, array mem.VA, count uint32, as func(i uint
 		}
 		p := as(i)
 		p.At = at
-		place := heapPlace{at: at, session: p.Session, private: p.private()}
+		place := heapPlace{at: at, session: p.Session, private: p.Private}
 		if h.seen[place] {
 			h.trouble(&DamageError{What: what, At: array + mem.VA(8*i), Area: at, Why: "it names a heap that was read before"})
 			continue

@@ -77,9 +77,9 @@ func (h *Heaps) readSession(id uint32, at mem.VA, space *mem.Space) {
 		}
 	}
 	for i, off := range [2]uint32{h.lay.sessionHeap, h.lay.sessionSpecial} {
-		role := Session + Role(i)
+		role := [2]Role{Session, Special}[i]
 		h.addHeaps("_EX_HEAP_SESSION_STATE", state+mem.VA(off), 1, func(uint32) Heap {
-			return Heap{Role: role, Session: id, IsPaged: true, Space: space}
+			return Heap{Role: role, Session: id, Private: true, IsPaged: true, Space: space}
 		})
 	}
 }
