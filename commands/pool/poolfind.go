@@ -202,8 +202,10 @@ func (f *find) pool(ctx context.Context, first bool) error {
 	if !f.small {
 		return nil
 	}
-	for _, r := range w.Ranges() {
-		if err := f.out.Emit(searchLine{kind: r.Kind, start: r.Start, end: r.Last + 1, pattern: f.query.Pattern}); err != nil {
+	for i, r := range w.Ranges() {
+		// Newer debuggers name no range where blocks lie in heaps.
+		heaps := !f.st.pool.PagePool() && f.large && first && i == 0
+		if err := f.searching(r, heaps); err != nil {
 			return err
 		}
 		if err := f.emit(ctx, w.Small(ctx, r)); err != nil || f.ended {
@@ -214,6 +216,14 @@ func (f *find) pool(ctx context.Context, first bool) error {
 		}
 	}
 	return nil
+}
+
+// searching writes the line before the blocks of a range.
+func (f *find) searching(r pool.Range, heaps bool) error {
+	if heaps {
+		return nil
+	}
+	return f.out.Emit(searchLine{kind: r.Kind, start: r.Start, end: r.Last + 1, pattern: f.query.Pattern})
 }
 
 // scanning writes the line before the large allocations.

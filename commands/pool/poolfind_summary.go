@@ -123,17 +123,16 @@ func (r *searchSummary) add(kind pool.Kind, s pool.Summary, small bool) {
 
 // poolWords tells how much of a pool was read.
 func poolWords(kind pool.Kind, s pool.Summary) string {
-	pages := s.PagesScanned + s.PagesOther + s.PagesMissing
-	parts := []string{fmt.Sprintf("%d with small blocks were read", s.PagesScanned)}
-	if s.PagesOther > 0 {
-		parts = append(parts, fmt.Sprintf("%d hold none", s.PagesOther))
-	}
+	read := s.PagesScanned + s.PagesOther
+	text := fmt.Sprintf("%s pool: all of its %s were read", kdPools[kind], many(read, "page"))
 	if s.PagesMissing > 0 {
-		parts = append(parts, fmt.Sprintf("%d are not in this dump", s.PagesMissing))
+		text = fmt.Sprintf("%s pool: %d of %s were read, the others are not in this dump", kdPools[kind], read, many(read+s.PagesMissing, "page"))
 	}
-	text := fmt.Sprintf("%s pool: %s: %s", kdPools[kind], many(pages, "page"), strings.Join(parts, ", "))
 	if s.PagesBroken > 0 {
-		text += fmt.Sprintf("; %d of those read are damaged", s.PagesBroken)
+		text += fmt.Sprintf("; %d of them are damaged", s.PagesBroken)
+	}
+	if s.HeapsBroken > 0 {
+		text += fmt.Sprintf("; %s of segment heaps make no sense", many(s.HeapsBroken, "part"))
 	}
 	if s.TablesMissing > 0 {
 		text += fmt.Sprintf("; %s are not in this dump, what is mapped there is not known", many(s.TablesMissing, "page table"))
@@ -156,8 +155,8 @@ func (r *searchSummary) WriteText(p *report.Printer) {
 	for _, w := range r.words {
 		p.Own("%s.\n", w)
 	}
-	if r.Covers != "" {
-		p.Own("Covers: %s\n", r.Covers)
+	if r.SmallUnwalked {
+		p.Own("Covers: %s.\n", r.Covers)
 	}
 	if r.LargeMissing > 0 {
 		p.Own("Not in this dump: %d entries of the table of large allocations.\n", r.LargeMissing)
@@ -192,7 +191,7 @@ func (r *searchSummary) found() report.Text {
 		text += "; only allocated ones have a row"
 	}
 	if r.Floor {
-		text += "; there may be more, not everything could be read"
+		text += "; floors, as not everything was read"
 	}
 	return report.Text(text)
 }

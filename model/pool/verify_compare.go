@@ -21,6 +21,8 @@ const (
 	CauseOwnTables  Cause = "own_tables"        // the tables that the pool keeps of itself
 	CauseUnrecorded Cause = "large_unrecorded"  // large allocations that found no room in their table
 	CauseOverflow   Cause = "overflow"          // tags that found no slot share a row
+	CauseSpecial    Cause = "special_pool"      // allocations in special pool
+	CauseHeaps      Cause = "heaps_damaged"     // segments or ranges of segment heaps make no sense
 	CauseInFlight   Cause = "in_flight"         // processors stopped between a block and its counter
 	CauseCounters   Cause = "counters_disagree" // more allocations with fewer bytes, or the reverse
 	CauseNone       Cause = "unexplained"
@@ -97,6 +99,7 @@ func (a *account) count(u Usage) Count {
 
 // checkPool compares every tag that a row or a block of the pool has.
 func (in *verifyInput) checkPool(v *Verification, a *account) {
+	a.Tracked, a.Found, a.Lacking = Count{}, Found{}, 0
 	rows := map[Tag]bool{}
 	for _, u := range in.trackers.Rows {
 		rows[u.Tag] = true
@@ -175,6 +178,12 @@ func (c *TagCheck) lacking(in *verifyInput, a *account) {
 	}
 	if s.TablesMissing > 0 {
 		c.reason(CauseTables, 0, fmt.Sprintf("%d page tables of the pool are not in the dump", s.TablesMissing))
+	}
+	if s.HeapsBroken > 0 {
+		c.reason(CauseHeaps, 0, fmt.Sprintf("%d segments or ranges of segment heaps make no sense", s.HeapsBroken))
+	}
+	if n := c.Found.Special; n > 0 && c.Allocs <= n && c.Bytes <= n*pageSize {
+		c.reason(CauseSpecial, uint64(n)*pageSize, fmt.Sprintf("%d allocations of '%s' lie in special pool", n, c.Tag))
 	}
 	if missing, damaged := a.unread(); uint64(c.Bytes) <= missing+damaged && uint64(c.Allocs)*minBlock <= missing+damaged {
 		cause, text := CauseMissing, fmt.Sprintf("%d bytes of the %s pool are not in the dump", missing, a.Kind)
