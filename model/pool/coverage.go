@@ -51,20 +51,21 @@ func (c *Coverage) Add(d Coverage) {
 // is.
 func (s Summary) Covers() string {
 	var lacks []string
-	lack := func(n uint64, format string, noun string) {
-		if n > 1 {
-			noun += "s"
-		}
-		if n > 0 {
-			lacks = append(lacks, fmt.Sprintf(format, n, noun))
+	lack := func(n uint64, one, many string) {
+		switch {
+		case n == 1:
+			lacks = append(lacks, one)
+		case n > 1:
+			lacks = append(lacks, fmt.Sprintf(many, n))
 		}
 	}
-	lack(s.PagesMissing, "%d %s not in the dump", "page")
-	lack(s.TablesMissing, "%d %s not in the dump", "page table")
-	lack(s.PagesBroken, "the rest of %d %s behind headers that make no sense", "page")
-	lack(s.HeapsBroken, "%d %s of segment heaps that make no sense", "part")
-	lack(s.LargeMissing, "%d %s of the table of large allocations not in the dump", "entry")
-	lack(s.LargeOdd, "%d %s of the table of large allocations that make no sense", "entry")
+	lack(s.PagesMissing, "1 page not in the dump", "%d pages not in the dump")
+	lack(s.TablesMissing, "1 page table not in the dump", "%d page tables not in the dump")
+	lack(s.PagesBroken, "the rest of 1 page behind a header that makes no sense", "the rest of %d pages behind headers that make no sense")
+	lack(s.HeapsBroken, "1 part of segment heaps that cannot be read", "%d parts of segment heaps that cannot be read")
+	const table = " of the table of large allocations "
+	lack(s.LargeMissing, "1 entry"+table+"not in the dump", "%d entries"+table+"not in the dump")
+	lack(s.LargeOdd, "1 entry"+table+"that makes no sense", "%d entries"+table+"that make no sense")
 	text := ""
 	switch {
 	case s.SmallUnwalked:

@@ -35,7 +35,7 @@ type Summary struct {
 	Large         uint64 // entries of the big-page table that were looked at
 	LargeMissing  uint64 // entries that are not in the dump
 	LargeOdd      uint64 // entries that make no sense
-	HeapsBroken   uint64 // heaps, segments and ranges of segment heaps that make no sense
+	HeapsBroken   uint64 // heaps, lists, segments and ranges of segment heaps that cannot be read
 	SmallUnwalked bool   // the small blocks were not looked at
 	Why           error  // why not
 	Unkept        bool   // too many blocks to keep an index of them: the next question walks again
