@@ -111,11 +111,11 @@ func (p *Pool) locate(ctx context.Context, at mem.VA, session *uint32) (Location
 			l.Session = &r.Session
 		}
 	}
-	if err := p.locateIn(ctx, &l, r); err != nil {
+	if err := p.locateIn(ctx, &l, r, session); err != nil {
 		if err := ctx.Err(); err != nil {
 			return l, err
 		}
-		if !l.Known || errors.Is(err, ErrNotPool) {
+		if l.Where == "" && (!l.Known || errors.Is(err, ErrNotPool)) {
 			l.Where = p.whereIs(at)
 		}
 		return l, err
@@ -125,8 +125,11 @@ func (p *Pool) locate(ctx context.Context, at mem.VA, session *uint32) (Location
 }
 
 // locateIn asks each structure that can hold the address, the surest first.
-func (p *Pool) locateIn(ctx context.Context, l *Location, r Range) error {
+func (p *Pool) locateIn(ctx context.Context, l *Location, r Range, session *uint32) error {
 	if p.locateLarge(ctx, l, r) {
+		if !p.PagePool() {
+			return p.largeInHeap(ctx, l, session)
+		}
 		return nil
 	}
 	if done, err := p.locateSpecial(ctx, l); done {
@@ -135,7 +138,7 @@ func (p *Pool) locateIn(ctx context.Context, l *Location, r Range) error {
 	if p.PagePool() {
 		return p.locatePage(ctx, l)
 	}
-	return p.locateHeap(ctx, l)
+	return p.locateHeap(ctx, l, session)
 }
 
 // rangeOf gives the range of a pool that holds an address. Sessions have the

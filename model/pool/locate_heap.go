@@ -13,23 +13,33 @@ import (
 
 // HeapSite is where in a segment heap an address lies.
 type HeapSite struct {
-	Area heap.Area
-	// Of a slot of a low-fragmentation subsegment:
-	Slot     int    // its number, from 0; -1 elsewhere
-	SlotSize uint64 // bytes
-	Chunk    mem.VA // the chunk header before the block, in a variable-size subsegment; else 0
-	Missing  uint64 // bytes of the subsegment that are not in the dump
+	Area  heap.Area
+	Chunk heap.ChunkInfo // the chunk or slot; the zero value elsewhere
+	// Missing is the bytes of the subsegment that the dump lacks and that were
+	// needed to tell what is there.
+	Missing uint64
+	// Metadata: the heap's own record of large allocations has it
+	// (_SEGMENT_HEAP.LargeAllocMetadata).
+	Metadata bool
 
-	first uint64 // offset of slot 0
+	h *heap.Heaps
 }
 
-// maxArea bounds the range of a segment that is read to find one block in it:
-// the largest segments have 16 MB.
-const maxArea = 16 << 20
+// Slots reports whether the area is a subsegment of slots of one size.
+func (s *HeapSite) Slots() bool { return s.Area.Kind == heap.AreaLFH && s.Chunk.Slots > 0 }
+
+// Of asks for the chunk or slot of a block of the same subsegment.
+func (s *HeapSite) Of(ctx context.Context, b Block) (heap.ChunkInfo, error) {
+	info, ok, err := s.h.ChunkIn(ctx, s.Area, b.Header)
+	if ctx.Err() == nil && ok && !info.Broken && !info.Missing {
+		err = nil // what is wrong lies before it
+	}
+	return info, err
+}
 
 // locateHeap looks the address up in the segment heaps: the range of a segment
 // that holds it is read and decoded, nothing else.
-func (p *Pool) locateHeap(ctx context.Context, l *Location) error {
+func (p *Pool) locateHeap(ctx context.Context, l *Location, session *uint32) error {
 	h, err := p.heaps(ctx)
 	if err != nil {
 		if errors.Is(err, heap.ErrRefused) {
@@ -37,39 +47,43 @@ func (p *Pool) locateHeap(ctx context.Context, l *Location) error {
 		}
 		return err
 	}
-	area, ok, err := h.At(ctx, l.At)
-	switch {
-	case err != nil:
-		return err
-	case !ok:
+	area, ok, err := areaAt(ctx, h, l.At, session)
+	if !ok {
+		if err != nil {
+			return err
+		}
 		return p.locateLargeOf(ctx, l, h)
 	}
-	l.setHeap(area)
+	l.setHeap(h, area)
+	l.heapDamage([]error{err}, nil)
+	what := "in a " + area.Kind.String()
 	switch area.Kind {
 	case heap.AreaVS, heap.AreaLFH:
-		return p.locateCell(ctx, l, h)
+		return p.locateCell(ctx, l)
 	case heap.AreaPages:
-		l.Found, l.Part = true, PartBody
-		l.Block = Block{Header: area.At, Body: area.At, Size: area.Size - min(area.Unused, area.Size), Room: area.Size,
-			Heap: area.Heap.At, Kind: l.Kind, Place: InRange, Large: true}
-		l.Blocks = []Block{l.Block}
-		if l.At >= l.Block.End() {
-			l.Part = PartSlack
-		}
+		l.whole(area.At, area.Size, area.Unused)
 		return nil
 	case heap.AreaHeaders:
-		l.Part, l.Where = PartOverhead, fmt.Sprintf("the descriptors of the segment at %#x of the heap at %#x", uint64(area.Segment), uint64(area.Heap.At))
-	default:
-		l.Where = fmt.Sprintf("a %s of the segment at %#x of the heap at %#x", area.Kind, uint64(area.Segment), uint64(area.Heap.At))
+		l.Part, what = PartOverhead, "in the descriptors"
+	case heap.AreaFree:
+		what = "in a free range"
 	}
+	l.Where = fmt.Sprintf("it lies %s of the segment at %#x of the heap at %#x", what, uint64(area.Segment), uint64(area.Heap.At))
 	return fmt.Errorf("%#x: %w: %s", uint64(l.At), ErrNotPool, l.Where)
 }
 
+func areaAt(ctx context.Context, h *heap.Heaps, at mem.VA, session *uint32) (heap.Area, bool, error) {
+	if session != nil {
+		return h.AtSession(ctx, *session, at)
+	}
+	return h.At(ctx, at)
+}
+
 // setHeap takes what the heap says of the address.
-func (l *Location) setHeap(area heap.Area) {
-	l.Heap = &HeapSite{Area: area, Slot: -1}
-	l.Kind, l.Known = heapKind(area.Heap), true
-	if area.Heap.Role == heap.Session {
+func (l *Location) setHeap(h *heap.Heaps, area heap.Area) {
+	l.Heap = &HeapSite{Area: area, h: h}
+	l.Kind, l.Known, l.Session = heapKind(area.Heap), true, nil
+	if area.Heap.Private {
 		id := area.Heap.Session
 		l.Session = &id
 	}
@@ -81,34 +95,35 @@ func (l *Location) setHeap(area heap.Area) {
 // heapKind tells which pool a heap serves.
 func heapKind(h *heap.Heap) Kind {
 	switch {
-	case h.Role == heap.Session:
-		return Session
 	case h.Role == heap.Special:
 		return Special
+	case h.Private:
+		return Session
 	case h.IsPaged:
 		return Paged
 	}
 	return Nonpaged
 }
 
+// whole takes whole pages of a heap as one allocation without a header.
+func (l *Location) whole(at mem.VA, size, unused uint64) {
+	b := Block{Header: at, Body: at, Size: size - min(unused, size), Room: size, Heap: l.Heap.Area.Heap.At, Kind: l.Kind, Place: InRange, Large: true}
+	l.Found, l.Block, l.Blocks, l.Part = true, b, []Block{b}, b.part(l.At)
+}
+
 // locateLargeOf looks the address up in the heaps' own records of large
 // allocations, for one that the table of large allocations lacks.
 func (p *Pool) locateLargeOf(ctx context.Context, l *Location, h *heap.Heaps) error {
-	for _, of := range h.List {
-		for a, err := range h.LargeOf(ctx, of) {
-			if err != nil || l.At < a.At || uint64(l.At-a.At) >= a.Pages*pageSize {
-				continue
-			}
-			l.setHeap(heap.Area{Heap: of, At: a.At, Size: a.Pages * pageSize, Unused: a.Unused, Kind: heap.AreaPages})
-			l.Found, l.Part = true, PartBody
-			size := a.Pages * pageSize
-			l.Block = Block{Header: a.At, Body: a.At, Size: size - min(a.Unused, size), Room: size, Heap: of.At, Kind: l.Kind, Place: InRange, Large: true}
-			l.Blocks = []Block{l.Block}
-			return nil
-		}
-	}
-	if err := ctx.Err(); err != nil {
+	a, ok, err := h.LargeAt(ctx, l.At)
+	switch {
+	case err != nil:
 		return err
+	case ok:
+		size := a.Pages * pageSize
+		l.setHeap(h, heap.Area{Heap: a.Heap, At: a.At, Size: size, Unused: a.Unused, Kind: heap.AreaPages})
+		l.Heap.Metadata = true
+		l.whole(a.At, size, a.Unused)
+		return nil
 	}
 	// A page of a heap that the dump lacks is told from an address in none.
 	if _, err := l.space.Uint8(l.At.Page()); err != nil {
@@ -117,61 +132,82 @@ func (p *Pool) locateLargeOf(ctx context.Context, l *Location, h *heap.Heaps) er
 	return fmt.Errorf("%#x: %w: no segment of a heap holds it", uint64(l.At), ErrNotPool)
 }
 
+// largeInHeap settles an address in the pages of a large allocation. Behind the
+// last byte that was asked for, the page can belong to another chunk: a heap
+// gives out less than whole pages.
+func (p *Pool) largeInHeap(ctx context.Context, l *Location, session *uint32) error {
+	if l.Part == PartSlack {
+		other := Location{At: l.At, space: l.space, within: l.within}
+		if err := p.locateHeap(ctx, &other, session); err == nil && other.Found && !other.Block.Large {
+			*l = other
+			return nil
+		}
+	}
+	p.siteOfLarge(ctx, l, session)
+	return ctx.Err()
+}
+
+// siteOfLarge adds where in a heap a large allocation of the table lies.
+func (p *Pool) siteOfLarge(ctx context.Context, l *Location, session *uint32) {
+	h, err := p.heaps(ctx)
+	if err != nil {
+		return
+	}
+	kind, known, block := l.Kind, l.Known, l.Block
+	if area, ok, _ := areaAt(ctx, h, l.At, session); ok {
+		l.setHeap(h, area)
+	} else if a, ok, _ := h.LargeAt(ctx, l.At); ok {
+		l.setHeap(h, heap.Area{Heap: a.Heap, At: a.At, Size: a.Pages * pageSize, Unused: a.Unused, Kind: heap.AreaPages})
+		l.Heap.Metadata = true
+	}
+	// The table's word on which pool it is counts.
+	l.Kind, l.Known, l.Block = kind, known, block
+}
+
 // locateCell decodes a subsegment and picks the block that holds the address.
-func (p *Pool) locateCell(ctx context.Context, l *Location, h *heap.Heaps) error {
-	area := &l.Heap.Area
-	if area.Size == 0 || area.Size > maxArea {
-		return fmt.Errorf("%s at %#x of %#x bytes: %w", area.Kind, uint64(area.At), area.Size, ErrLimit)
+func (p *Pool) locateCell(ctx context.Context, l *Location) error {
+	site := l.Heap
+	area := &site.Area
+	pages, err := site.h.Pages(ctx, area)
+	if err != nil {
+		return err
 	}
-	pages := make([]*[mem.PageSize]byte, (area.Size+mem.PageSize-1)/mem.PageSize)
-	var why error
-	for i := range pages {
-		var page [mem.PageSize]byte
-		at := area.At + mem.VA(i)*mem.PageSize
-		if _, err := l.space.ReadVirtual(page[:], at); err == nil {
-			pages[i] = &page
-		} else if at == l.At.Page() {
-			why = err
-		}
-		if i%256 == 0 && ctx.Err() != nil {
-			return ctx.Err()
+	if i := uint64(l.At-area.At) / pageSize; i >= uint64(len(pages)) || pages[i] == nil {
+		if _, err := l.space.Uint8(l.At.Page()); err != nil {
+			return fmt.Errorf("page of pool at %#x: %w", uint64(l.At.Page()), err)
 		}
 	}
-	if why != nil {
-		return fmt.Errorf("page of pool at %#x: %w", uint64(l.At.Page()), why)
-	}
-	cells, tally := h.Decode(nil, area, pages)
-	l.Heap.Missing = tally.Missing
+	cells, tally := site.h.Decode(nil, area, pages)
+	site.Missing = tally.Missing
 	for _, c := range cells {
 		l.Blocks = append(l.Blocks, heapBlock(c, l, pages))
 	}
-	p.readSlots(l, h)
 	l.heapDamage(tally.Errs, pages)
+	info, _, err := site.h.ChunkIn(ctx, *area, l.At)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	site.Chunk = info
 	for i := range l.Blocks {
-		b := &l.Blocks[i]
-		from := b.Header
-		if area.Kind == heap.AreaVS {
-			from -= HeaderSize // its chunk header
+		if b := l.Blocks[i]; info.Header != 0 && b.Header == info.Header && !info.Gap {
+			l.Found, l.Block, l.Part = true, b, b.part(l.At)
+			if l.At < b.Header {
+				l.Part = PartChunk
+			}
+			return nil
 		}
-		if l.At < from || l.At >= b.reach() {
-			continue
-		}
-		l.Found, l.Block, l.Part = true, *b, b.part(l.At)
-		if l.At < b.Header {
-			l.Part = PartChunk
-		}
-		if area.Kind == heap.AreaVS {
-			l.Heap.Chunk = from
-		}
-		if off := uint64(b.Header - area.At); l.Heap.SlotSize > 0 && off >= l.Heap.first {
-			l.Heap.Slot = int((off - l.Heap.first) / l.Heap.SlotSize)
-		}
-		return nil
 	}
-	if len(l.Damage) > 0 {
+	switch {
+	case info.Broken || err != nil && !info.Gap:
 		return nil // the damage says why no block holds it
+	case info.Missing:
+		return fmt.Errorf("%s at %#x: what would tell the blocks around %#x is not in the dump: %w",
+			area.Kind, uint64(area.At), uint64(l.At), mem.ErrNotCaptured)
+	case info.Large:
+		l.Where = fmt.Sprintf("it lies in an allocation of %#x bytes at %#x that has no header and is not in the table of large allocations", info.Size, uint64(info.At))
+	default:
+		l.Part, l.Where = PartOverhead, fmt.Sprintf("it lies in what the %s at %#x keeps for itself", area.Kind, uint64(area.At))
 	}
-	l.Part, l.Where = PartOverhead, fmt.Sprintf("what the %s at %#x keeps for itself", area.Kind, uint64(area.At))
 	return fmt.Errorf("%#x: %w: %s", uint64(l.At), ErrNotPool, l.Where)
 }
 

@@ -8,26 +8,6 @@ import (
 	"gokd/model/pool/heap"
 )
 
-// readSlots learns the size and the place of a low-fragmentation subsegment's
-// slots: _HEAP_LFH_SUBSEGMENT.BlockOffsets, size in its low half and offset of
-// the first in its high one, XORed with the low halves of the key of such heaps
-// and of the subsegment's page number (MemProcFS, vmmwinpool.c).
-func (p *Pool) readSlots(l *Location, h *heap.Heaps) {
-	area := &l.Heap.Area
-	if area.Kind != heap.AreaLFH {
-		return
-	}
-	v, err := p.k.ObjectIn(l.space, "_HEAP_LFH_SUBSEGMENT", area.At).Field("BlockOffsets.EncodedData").Uint()
-	if err != nil {
-		return
-	}
-	w := uint32(v) ^ uint32(h.LfhKey) ^ uint32(uint64(area.At)>>12)
-	size, first := uint64(w&0xffff), uint64(w>>16)
-	if size >= HeaderSize && first < area.Size {
-		l.Heap.SlotSize, l.Heap.first = size, first
-	}
-}
-
 // heapDamage keeps what decoding a subsegment found wrong, and looks at what its
 // blocks' headers say against what the heap says of them.
 func (l *Location) heapDamage(errs []error, pages []*[mem.PageSize]byte) {
@@ -39,7 +19,9 @@ func (l *Location) heapDamage(errs []error, pages []*[mem.PageSize]byte) {
 		}
 		d := Damage{What: e.What, At: e.At, Why: e.Why}
 		d.Bytes = append(d.Bytes, fromPages(pages, uint64(e.At-area.At), HeaderSize)...)
-		d.Size = uint64(area.At) + area.Size - uint64(e.At)
+		if e.At >= area.At && uint64(e.At-area.At) < area.Size {
+			d.Size = area.Size - uint64(e.At-area.At)
+		}
 		for i := range l.Blocks {
 			b := &l.Blocks[i]
 			if b.Header < e.At {

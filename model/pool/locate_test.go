@@ -31,21 +31,11 @@ func mixed(t testing.TB, l *types.Layout) (*heaptest.Builder, *model.Kernel) {
 	return b, b.Open()
 }
 
-// pagePools lists the families whose small blocks lie in pages.
-func pagePools() (list []*types.Layout) {
-	for _, l := range types.Layouts() {
-		if l.Origin().Build < 18362 {
-			list = append(list, l)
-		}
-	}
-	return list
-}
-
 // TestLocate_everyBlock asks for the ends of every block of every family and
 // holds the answer against what the machine was made of.
 func TestLocate_everyBlock(t *testing.T) {
 	t.Parallel()
-	for _, l := range pagePools() {
+	for _, l := range types.Layouts() {
 		t.Run(l.Family(), func(t *testing.T) {
 			t.Parallel()
 			b, k := mixed(t, l)
@@ -54,7 +44,11 @@ func TestLocate_everyBlock(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, want := range b.Blocks() {
-				for _, at := range []mem.VA{want.Header, want.Body, want.Header + mem.VA(want.Size) - 1} {
+				size := want.Size
+				if size == 0 {
+					size = want.Room // a free piece of a heap
+				}
+				for _, at := range []mem.VA{want.Header, want.Body, want.Header + mem.VA(size) - 1} {
 					if err := holds(p, t, at, want); err != nil {
 						t.Errorf("%s at %#x: %v", want.Tag, uint64(at), err)
 					}
@@ -74,7 +68,8 @@ func holds(p *pool.Pool, t *testing.T, at mem.VA, want *heaptest.Block) error {
 	if at < want.Body {
 		part = pool.PartHeader
 	}
-	tag := [4]byte([]byte(want.Tag))
+	var tag [4]byte
+	copy(tag[:], want.Tag)
 	state := pool.State(want.State)
 	owner := want.Owner
 	if state != pool.Allocated || want.Large() {
@@ -294,9 +289,9 @@ func TestLocate_nowhere(t *testing.T) {
 		where string
 		err   error
 	}{
-		{0x1000, "an address of a process, not of the kernel", mem.ErrNotPresent},
-		{0x8000_0000_0000, "no canonical address", mem.ErrNonCanonical},
-		{b.M.OnStack(thread, 8), fmt.Sprintf("the kernel stack of thread %#x, which runs on processor 0", uint64(k.Processors[0].CurrentThread)), pool.ErrNotPool},
+		{0x1000, "it is an address of a process, not of the kernel", mem.ErrNotPresent},
+		{0x8000_0000_0000, "it is no canonical address", mem.ErrNonCanonical},
+		{b.M.OnStack(thread, 8), fmt.Sprintf("it lies in the kernel stack of thread %#x, which runs on processor 0", uint64(k.Processors[0].CurrentThread)), pool.ErrNotPool},
 	} {
 		l, err := p.Locate(t.Context(), c.at)
 		if err == nil || l.Found || l.Where != c.where || c.err != nil && !errors.Is(err, c.err) {

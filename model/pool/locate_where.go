@@ -9,9 +9,9 @@ import (
 // whereLow names the addresses below the kernel's.
 func whereLow(at mem.VA) string {
 	if at < 1<<47 {
-		return "an address of a process, not of the kernel"
+		return "it is an address of a process, not of the kernel"
 	}
-	return "no canonical address"
+	return "it is no canonical address"
 }
 
 // whereIs tells what an address that is in no pool belongs to, as far as that is
@@ -19,14 +19,14 @@ func whereLow(at mem.VA) string {
 // the pools.
 func (p *Pool) whereIs(at mem.VA) string {
 	if m, ok := p.k.Modules.At(at); ok {
-		return fmt.Sprintf("image %s, from %#x", m.Image, uint64(m.Base))
+		return fmt.Sprintf("it lies in the image %s, from %#x", m.Image, uint64(m.Base))
 	}
 	for _, c := range p.k.Processors {
 		if size := p.sizeOf("_KPRCB"); c.PRCB != 0 && at >= c.PRCB && uint64(at-c.PRCB) < size {
-			return fmt.Sprintf("the block of processor %d (_KPRCB)", c.Number)
+			return fmt.Sprintf("it lies in the block of processor %d (_KPRCB)", c.Number)
 		}
 		if c.CurrentThread != 0 && p.onStack(c.CurrentThread, at) {
-			return fmt.Sprintf("the kernel stack of thread %#x, which runs on processor %d", uint64(c.CurrentThread), c.Number)
+			return fmt.Sprintf("it lies in the kernel stack of thread %#x, which runs on processor %d", uint64(c.CurrentThread), c.Number)
 		}
 	}
 	return ""
