@@ -195,7 +195,7 @@ func (a *around) notPool(ctx context.Context, err error, unreadable bool) error 
 		}
 	}
 	if w := a.loc.Where; w != "" {
-		return a.out.Emit(report.Notef("%s is in no pool: %s.", a.at, w))
+		return a.out.Emit(report.Notef("%s is in no block of the pool: %s.", a.at, w))
 	}
 	return a.out.Emit(report.Notef("%v", err))
 }

@@ -84,9 +84,12 @@ func (r *pageBlock) AppendFields(to []byte) []byte {
 		to = strconv.AppendInt(append(to, `,"offset":`...), int64(l.At-l.Block.Body), 10)
 		if h := l.Heap; h != nil {
 			to = appendAddr(append(to, `,"subsegment":`...), report.Addr(h.Area.At))
-			if h.Slot >= 0 {
-				to = strconv.AppendInt(append(to, `,"slot":`...), int64(h.Slot), 10)
-				to = strconv.AppendUint(append(to, `,"slot_size":`...), h.SlotSize, 10)
+			if h.Slots() {
+				to = strconv.AppendInt(append(to, `,"slot":`...), int64(h.Chunk.Slot), 10)
+				to = strconv.AppendUint(append(to, `,"slot_size":`...), h.Chunk.Size, 10)
+			} else if h.Chunk.At != 0 {
+				to = appendAddr(append(to, `,"chunk":`...), report.Addr(h.Chunk.At))
+				to = strconv.AppendUint(append(to, `,"chunk_size":`...), h.Chunk.Size, 10)
 			}
 		}
 		if l.Previous != nil {
@@ -327,16 +330,29 @@ func siteText(l *pool.Location) string {
 		if text != "" {
 			text += ". "
 		}
-		if h.Slot >= 0 {
-			text += report.Sprintf("Slot %d, %#x bytes each, of the ", h.Slot, h.SlotSize)
-		} else {
-			text += "In the "
-		}
-		text += report.Sprintf("%s at %s, in the segment at %s of the heap at %s (%s, node %d)",
-			h.Area.Kind, h.Area.At, h.Area.Segment, h.Area.Heap.At, h.Area.Heap.Role, h.Area.Heap.Node)
+		text += heapText(h)
 	}
 	if text == "" {
 		return ""
 	}
 	return text + "."
+}
+
+// heapText says where in a heap something lies.
+func heapText(h *pool.HeapSite) string {
+	of := report.Sprintf("the heap at %s (%s, node %d)", h.Area.Heap.At, h.Area.Heap.Role, h.Area.Heap.Node)
+	if h.Area.Heap.Private {
+		of = report.Sprintf("the heap at %s (%s, session %d)", h.Area.Heap.At, h.Area.Heap.Role, h.Area.Heap.Session)
+	}
+	switch {
+	case h.Metadata:
+		return "In the list of large allocations of " + of
+	case h.Slots():
+		return report.Sprintf("Slot %d of %d, %#x bytes each, of the %s at %s, in the segment at %s of %s",
+			h.Chunk.Slot, h.Chunk.Slots, h.Chunk.Size, h.Area.Kind, h.Area.At, h.Area.Segment, of)
+	case h.Chunk.At != 0:
+		return report.Sprintf("Chunk at %s, %#x bytes, of the %s at %s, in the segment at %s of %s",
+			h.Chunk.At, h.Chunk.Size, h.Area.Kind, h.Area.At, h.Area.Segment, of)
+	}
+	return report.Sprintf("In the %s at %s, in the segment at %s of %s", h.Area.Kind, h.Area.At, h.Area.Segment, of)
 }
