@@ -34,7 +34,9 @@ func pagesOf(bytes uint64) uint64 { return (bytes + mem.PageSize - 1) &^ (mem.Pa
 // table stays with its address marked.
 func (b *Builder) freeBig(k *Block) {
 	for p := k.Header; p < k.Header+mem.VA(k.Room); p += mem.PageSize {
-		b.M.Unmap(p)
+		if !b.inLarge(p) {
+			b.M.Unmap(p)
+		}
 	}
 }
 
