@@ -118,10 +118,23 @@ func (w *segmentWalk) walk(ctx context.Context, yield func(*segment, error) bool
 		return more
 	}
 	if ctx.Err() == nil {
-		// Where the way back breaks as well, that is the same gap seen from its
-		// other side.
-		if more, _ = w.follow(ctx, head, w.c.back, 8, yield); !more {
+		var back *model.WalkError
+		if more, back = w.follow(ctx, head, w.c.back, 8, yield); !more {
 			return false
+		}
+		// Where both ways end at the same segment, it is the only one whose links
+		// do not fit: its neighbours name it.
+		if back != nil && back.At == broken.At {
+			var lost *mem.Fault
+			switch {
+			case !w.seen[broken.At]:
+				w.seen[broken.At] = true
+				if s := w.read(broken.At - mem.VA(w.h.lay.segment.link)); !yield(s, nil) {
+					return false
+				}
+			case errors.As(broken.Err, &lost):
+				return true // that it is not there was told
+			}
 		}
 	}
 	return yield(nil, &model.WalkError{What: "_HEAP_PAGE_SEGMENT", At: broken.At, Shown: len(w.seen), Err: broken.Err})
@@ -149,9 +162,10 @@ func (w *segmentWalk) follow(ctx context.Context, head, at mem.VA, link uint32, 
 		if _, err := w.heap.Space.ReadVirtual(links[:], at); err != nil {
 			w.seen[at] = true
 			s := &segment{at: at - mem.VA(w.h.lay.segment.link), ctx: w.c, err: err}
-			s.hollow = uint64(s.at)&(w.c.size()-1) != 0
-			if _, over := w.overlap(s.at); !over && !yield(s, nil) {
-				return false, nil
+			if uint64(s.at)&(w.c.size()-1) == 0 {
+				if _, over := w.overlap(s.at); !over && !yield(s, nil) {
+					return false, nil
+				}
 			}
 			return true, &model.WalkError{At: at, Err: err}
 		}
