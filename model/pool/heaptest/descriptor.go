@@ -12,13 +12,18 @@ func (b *Builder) Pend(k *Block) {
 		b.t.Fatalf("heaptest: the free of the block at %#x can't be deferred", uint64(k.Header))
 	}
 	k.State = Cached
-	b.pending[descriptorOf(k.Pool)] = append(b.pending[descriptorOf(k.Pool)], k.Body)
+	p := b.descriptorOf(k.Pool)
+	b.pending[p] = append(b.pending[p], k.Body)
 }
 
-// descriptorOf gives the pool whose descriptor counts a block.
-func descriptorOf(p Pool) Pool {
-	if p == PagedOther {
+// descriptorOf gives the pool whose descriptor counts a block: without the second
+// one of nonpaged pool the first counts both kinds.
+func (b *Builder) descriptorOf(p Pool) Pool {
+	switch {
+	case p == PagedOther:
 		return Paged
+	case p == NonpagedNx && b.build < 9600:
+		return Nonpaged
 	}
 	return p
 }
@@ -54,14 +59,9 @@ func (b *Builder) writeDescriptors() {
 	b.M.Put64(b.M.Global("ExpNonPagedPoolDescriptor", 16*8), uint64(nonpaged))
 }
 
-// counts reports whether a descriptor counts a block: without the second one of
-// nonpaged pool the first counts both kinds.
+// counts reports whether a descriptor counts a block.
 func (b *Builder) counts(p Pool, k *Block) bool {
-	of := descriptorOf(k.Pool)
-	if of == NonpagedNx && b.build < 9600 {
-		of = Nonpaged
-	}
-	return of == p && (k.Place == InPage || k.Place == InTable)
+	return b.descriptorOf(k.Pool) == p && (k.Place == InPage || k.Place == InTable)
 }
 
 // writeFree writes the free lists, one for each size, and the deferred frees.
