@@ -8,6 +8,7 @@ import (
 
 	"gokd/commands/report"
 	"gokd/model"
+	"gokd/model/mem"
 	"gokd/model/vm"
 )
 
@@ -256,6 +257,9 @@ func (n leftOut) WriteText(p *report.Printer) {
 			if !g.ID.Zero() {
 				why = fmt.Sprintf("the symbols of this kernel tell where they are: %s, %s, age %d", g.ID.PDB, g.ID.GUID, g.ID.Age)
 			}
+		}
+		if _, ok := errors.AsType[*mem.Fault](err); ok {
+			why = "not in the dump"
 		}
 		if _, ok := labels[why]; !ok {
 			reasons = append(reasons, why)

@@ -50,12 +50,12 @@ func runVM(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) er
 	if flags&^flagsAll != 0 {
 		return cmd.Misuse(fmt.Errorf("flags %#x: want a sum of 1, 2, 4, 8, 10 and 20", flags))
 	}
+	if s.Kernel.Triage() {
+		return errors.New("!vm: a triage dump holds no memory of the memory manager: a kernel or full dump is needed")
+	}
 	// kd shows nothing but the regions where they alone are asked for.
 	if flags == flagRegions {
 		return regions(ctx, s, out)
-	}
-	if s.Kernel.Triage() {
-		return errors.New("!vm: a triage dump holds no memory of the memory manager: a kernel or full dump is needed")
 	}
 	p, err := pools(s)
 	if err != nil {

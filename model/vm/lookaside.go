@@ -107,6 +107,9 @@ func LookasideAt(ctx context.Context, k *model.Kernel, at mem.VA, hits bool) (Lo
 	for _, err := range l.Gaps {
 		return l, err
 	}
+	if l.Size == 0 && l.Tag == 0 {
+		return l, fmt.Errorf("lookaside list at %#x %w", uint64(at), ErrNotFilled)
+	}
 	return l, nil
 }
 
@@ -209,7 +212,7 @@ func processorLookasides(ctx context.Context, k *model.Kernel, seen map[mem.VA]b
 				}
 				seen[at] = true
 				l, err := LookasideAt(ctx, k, at, true)
-				if l.Size == 0 && err == nil {
+				if errors.Is(err, ErrNotFilled) {
 					continue // never set up: segment heaps have lists of their own
 				}
 				if l.Name == "" {

@@ -45,46 +45,52 @@ const (
 // the members from Windows 10 on, the variables before. A snapshot may have the
 // variables on any build, through its debugger data block.
 var places = []place{
-	at(Physical, "Vp.NumberOfPhysicalPages", "MmNumberOfPhysicalPages"),
+	ran(at(Physical, "Vp.NumberOfPhysicalPages", "MmNumberOfPhysicalPages")),
 	at(Available, "Vp.AvailablePages", "MmAvailablePages"),
 	at(ResidentAvailable, "Vp.ResidentAvailablePages", "MmResidentAvailablePages"),
-	{FreeSystemPTEs, []member{{inVisible, "SystemPteInfo.TotalFreeSystemPtes"}}, []variable{{name: "MiSystemPteInfo", typ: "_MI_SYSTEM_PTE_TYPE", path: "TotalFreeSystemPtes"}}},
-	{Modified, []member{{inPartition, "Vp.ModifiedPageListHead.Total"}}, []variable{{name: "MmModifiedPageListHead", typ: "_MMPFNLIST", path: "Total"}}},
+	{name: FreeSystemPTEs, alive: true, members: []member{{inVisible, "SystemPteInfo.TotalFreeSystemPtes"}}, vars: []variable{{name: "MiSystemPteInfo", typ: "_MI_SYSTEM_PTE_TYPE", path: "TotalFreeSystemPtes"}}},
+	{name: Modified, members: []member{{inPartition, "Vp.ModifiedPageListHead.Total"}}, vars: []variable{{name: "MmModifiedPageListHead", typ: "_MMPFNLIST", path: "Total"}}},
 	at(ModifiedPagefile, "Vp.TotalPagesForPagingFile", "MmTotalPagesForPagingFile"),
-	{ModifiedNoWrite, []member{{inPartition, "Vp.ModifiedNoWritePageListHead.Total"}}, []variable{{name: "MmModifiedNoWritePageListHead", typ: "_MMPFNLIST", path: "Total"}}},
-	{NonPagedUsage, []member{{inSystem, "Pools.AllocatedNonPagedPool"}}, []variable{{name: "MmAllocatedNonPagedPool"}}},
-	{NonPagedMax, []member{{inVisible, "MaximumNonPagedPoolInPages"}}, []variable{{name: "MmMaximumNonPagedPoolInPages"}, {name: "MmMaximumNonPagedPoolInBytes", bytes: true}}},
-	{PagedUsage, []member{{inVisible, "PagedPoolInfo.AllocatedPagedPool"}}, []variable{{name: "MmPagedPoolInfo", typ: "_MM_PAGED_POOL_INFO", path: "AllocatedPagedPool"}}},
-	{PagedMax, []member{{inVisible, "SizeOfPagedPoolInPages"}}, []variable{{name: "MmSizeOfPagedPoolInPages"}, {name: "MmSizeOfPagedPoolInBytes", bytes: true}}},
-	{SharedCommit, []member{{inPartition, "Vp.SharedCommit"}, {inVisible, "SharedCommit"}}, []variable{{name: "MmSharedCommit"}}},
-	{SpecialPool, []member{{inVisible, "SpecialPagesInUse"}}, []variable{{name: "MmSpecialPagesInUse"}}},
+	{name: ModifiedNoWrite, members: []member{{inPartition, "Vp.ModifiedNoWritePageListHead.Total"}}, vars: []variable{{name: "MmModifiedNoWritePageListHead", typ: "_MMPFNLIST", path: "Total"}}},
+	{name: NonPagedUsage, alive: true, members: []member{{inSystem, "Pools.AllocatedNonPagedPool"}}, vars: []variable{{name: "MmAllocatedNonPagedPool"}}},
+	{name: NonPagedMax, alive: true, members: []member{{inVisible, "MaximumNonPagedPoolInPages"}}, vars: []variable{{name: "MmMaximumNonPagedPoolInPages"}, {name: "MmMaximumNonPagedPoolInBytes", bytes: true}}},
+	{name: PagedUsage, alive: true, members: []member{{inVisible, "PagedPoolInfo.AllocatedPagedPool"}}, vars: []variable{{name: "MmPagedPoolInfo", typ: "_MM_PAGED_POOL_INFO", path: "AllocatedPagedPool"}}},
+	{name: PagedMax, alive: true, members: []member{{inVisible, "SizeOfPagedPoolInPages"}}, vars: []variable{{name: "MmSizeOfPagedPoolInPages"}, {name: "MmSizeOfPagedPoolInBytes", bytes: true}}},
+	{name: SharedCommit, members: []member{{inPartition, "Vp.SharedCommit"}, {inVisible, "SharedCommit"}}, vars: []variable{{name: "MmSharedCommit"}}},
+	{name: SpecialPool, members: []member{{inVisible, "SpecialPagesInUse"}}, vars: []variable{{name: "MmSpecialPagesInUse"}}},
 	// The variable is followed by others at a distance of 4 bytes.
-	{KernelStacks, nil, []variable{{name: "MmKernelStackPages", size: 4}}},
-	{MDLPages, []member{{inVisible, "MdlPagesAllocated"}}, []variable{{name: "MmMdlPagesAllocated"}}},
-	{ContiguousPages, []member{{inVisible, "ContiguousPagesAllocated"}}, nil},
+	{name: KernelStacks, vars: []variable{{name: "MmKernelStackPages", size: 4}}},
+	{name: MDLPages, members: []member{{inVisible, "MdlPagesAllocated"}}, vars: []variable{{name: "MmMdlPagesAllocated"}}},
+	{name: ContiguousPages, members: []member{{inVisible, "ContiguousPagesAllocated"}}},
 	at(AWEPages, "Vp.VadPhysicalPages", "MmVadPhysicalPages"),
-	{NonPagedCommit, []member{{inVisible, "NonPagedPoolCommit"}}, nil},
-	{PagedCommit, nil, []variable{{name: "MmPagedPoolInfo", typ: "_MM_PAGED_POOL_INFO", path: "PagedPoolCommit"}, {name: "MmPagedPoolCommit"}}},
-	{DriverCommit, []member{{inVisible, "DriverCommit"}}, []variable{{name: "MmDriverCommit", size: 4}}},
-	{BootCommit, []member{{inVisible, "BootCommit"}}, nil},
-	{PFNCommit, []member{{inVisible, "PfnDatabaseCommit"}}, nil},
-	{SmallPTEsCommit, []member{{inVisible, "SmallNonPagedPtesCommit"}}, nil},
+	{name: NonPagedCommit, members: []member{{inVisible, "NonPagedPoolCommit"}}},
+	{name: PagedCommit, vars: []variable{{name: "MmPagedPoolInfo", typ: "_MM_PAGED_POOL_INFO", path: "PagedPoolCommit"}, {name: "MmPagedPoolCommit"}}},
+	{name: DriverCommit, members: []member{{inVisible, "DriverCommit"}}, vars: []variable{{name: "MmDriverCommit", size: 4}}},
+	{name: BootCommit, members: []member{{inVisible, "BootCommit"}}},
+	{name: PFNCommit, members: []member{{inVisible, "PfnDatabaseCommit"}}},
+	{name: SmallPTEsCommit, members: []member{{inVisible, "SmallNonPagedPtesCommit"}}},
 	at(SlabPages, "Vp.SlabAllocatorPages"),
-	{PageTableCommit, []member{{inVisible, "SystemPageTableCommit"}}, nil},
-	{BitmapPages, []member{{inVisible, "VadBitmapPages"}}, nil},
+	{name: PageTableCommit, members: []member{{inVisible, "SystemPageTableCommit"}}},
+	{name: BitmapPages, members: []member{{inVisible, "VadBitmapPages"}}},
 	at(LockedFilePages, "Vp.ProcessLockedFilePages"),
-	{PagefileHashPages, []member{{inVisible, "PagefileHashPages"}}, nil},
-	{ProcessTableCommit, []member{{inVisible, "ProcessCommit"}}, []variable{{name: "MmProcessCommit"}}},
-	at(Committed, "Vp.TotalCommittedPages", "MmTotalCommittedPages"),
-	at(CommitLimit, "Vp.TotalCommitLimit", "MmTotalCommitLimit"),
+	{name: PagefileHashPages, members: []member{{inVisible, "PagefileHashPages"}}},
+	{name: ProcessTableCommit, members: []member{{inVisible, "ProcessCommit"}}, vars: []variable{{name: "MmProcessCommit"}}},
+	ran(at(Committed, "Vp.TotalCommittedPages", "MmTotalCommittedPages")),
+	ran(at(CommitLimit, "Vp.TotalCommitLimit", "MmTotalCommitLimit")),
 	at(PeakCommitted, "Commit.PeakCommitment", "MmPeakCommitment"),
 }
 
 // at is a counter of the system's partition and the variables before it.
 func at(name, path string, vars ...string) place {
-	p := place{name, []member{{inPartition, path}}, nil}
+	p := place{name: name, members: []member{{inPartition, path}}}
 	for _, v := range vars {
 		p.vars = append(p.vars, variable{name: v})
 	}
+	return p
+}
+
+// ran marks a counter that is never zero on a machine that ran.
+func ran(p place) place {
+	p.alive = true
 	return p
 }

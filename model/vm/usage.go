@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"gokd/model"
 	"gokd/model/mem"
@@ -99,17 +100,21 @@ func hasNx(k *model.Kernel) bool {
 	return k.Object("_KPRCB", 0).Has("PPNxPagedLookasideList")
 }
 
-// descriptorUsage takes the pages of each page pool from its descriptor.
+// descriptorUsage takes the pages of each page pool from its descriptor. One
+// that can't be read makes every sum of its pool too small: none is told then.
 func (m *Memory) descriptorUsage(ctx context.Context, p *pool.Pool, split bool) {
 	var pages [2]int64
-	seen := false
-	defer m.sumPaged()
+	seen, lost := false, map[pool.Kind]bool{}
 	for d, err := range p.Descriptors(ctx) {
 		switch {
+		case errors.Is(err, pool.ErrSessionData), d.Kind == pool.Session:
+			// Those of sessions are not asked for.
+		case err != nil && d.Kind == pool.Paged && strings.HasPrefix(d.From, "nt!PoolVector"):
+			// ExpPagedPoolDescriptor names every paged pool, this one too.
+		case err != nil && d.From == "":
+			lost[pool.Nonpaged], lost[pool.Paged] = true, true
 		case err != nil || d.Pages < 0 || d.BigPages < 0:
-			// One that can't be read makes every sum too small.
-			m.PagedPools = nil
-			return
+			lost[d.Kind] = true
 		case d.Kind == pool.Paged:
 			m.PagedPools = append(m.PagedPools, Counter{Name: fmt.Sprint(d.Index), Pages: uint64(d.Pages + d.BigPages), From: d.From})
 		case d.Kind == pool.Nonpaged && d.Type == typeNonPaged:
@@ -120,9 +125,13 @@ func (m *Memory) descriptorUsage(ctx context.Context, p *pool.Pool, split bool) 
 			seen = split
 		}
 	}
-	if seen && pages[0]+pages[1] > 0 {
+	if lost[pool.Paged] {
+		m.PagedPools = nil
+	}
+	if seen && !lost[pool.Nonpaged] && pages[0]+pages[1] > 0 {
 		m.setSplit(uint64(pages[0]), uint64(pages[1]), "_POOL_DESCRIPTOR")
 	}
+	m.sumPaged()
 }
 
 // sumPaged takes the use of paged pool from its descriptors where the kernel's
@@ -195,7 +204,9 @@ func (m *Memory) failures(r *roots) {
 
 // ptes reads how many requests for system page table entries were refused.
 func (r *roots) ptes(path, root, name string) (uint64, error) {
-	c := r.find(place{path, []member{{root, path + ".PteFailures"}}, []variable{{name: name, typ: "_MI_SYSTEM_PTE_TYPE", path: "PteFailures"}}})
+	c := r.find(place{
+		name: path, members: []member{{root, path + ".PteFailures"}}, vars: []variable{{name: name, typ: "_MI_SYSTEM_PTE_TYPE", path: "PteFailures"}},
+	})
 	return c.Pages, c.Err
 }
 

@@ -110,6 +110,7 @@ type roots struct {
 	objects    map[string]model.Object // by the name of the variable
 	errs       map[string]error
 	resolvable map[string]bool // the build has the structure
+	named      bool            // all variables of the kernel are known by name
 }
 
 // The structures, by the variable that names them.
@@ -136,6 +137,9 @@ func newRoots(k *model.Kernel) *roots {
 	if k.Types == nil {
 		return r
 	}
+	// Every kernel has this one; the debugger data block does not name it.
+	_, err := k.Global("ExPagedLookasideListHead")
+	r.named = err == nil
 	for _, s := range structures {
 		if _, err := k.Types.Type(s.typ); err != nil {
 			continue
@@ -160,6 +164,9 @@ func (r *roots) root(variable, typ string, pointer bool) (model.Object, error) {
 	at, err := r.k.Global(variable)
 	if err == nil && pointer {
 		at, err = r.k.Space.Pointer(at)
+		if err == nil && at == 0 {
+			err = ErrNotFilled
+		}
 	}
 	if err == nil {
 		return r.k.Object(typ, at), nil
@@ -206,6 +213,7 @@ type place struct {
 	name    string
 	members []member
 	vars    []variable
+	alive   bool // never zero on a machine that ran
 }
 
 // member is a member of one of the structures.
@@ -223,6 +231,13 @@ type variable struct {
 // find reads a counter from the first place that has it.
 func (r *roots) find(p place) Counter {
 	c := Counter{Name: p.name, Err: ErrNotKept}
+	// What is never zero on a machine that ran was not filled in where it is.
+	good := func(v uint64, err error) (uint64, error) {
+		if err == nil && v == 0 && p.alive {
+			return 0, ErrNotFilled
+		}
+		return v, err
+	}
 	for _, m := range p.members {
 		o, ok := r.objects[m.root]
 		if !ok {
@@ -237,19 +252,21 @@ func (r *roots) find(p place) Counter {
 		if notFound(f.Err()) {
 			continue
 		}
-		v, err := f.Uint()
+		v, err := good(f.Uint())
 		if err == nil {
 			return Counter{Name: p.name, Pages: v, From: "nt!" + m.root + "." + m.path}
 		}
 		c.Err = err
 	}
 	for _, v := range p.vars {
-		n, err := r.variable(v)
+		n, err := good(r.variable(v))
 		if err == nil {
 			return Counter{Name: p.name, Pages: n, From: "nt!" + v.name}
 		}
-		// A kernel of Windows 10 has none of these variables: that says nothing.
-		if errors.Is(c.Err, ErrNotKept) && !r.resolvable[inPartition] {
+		// A kernel of Windows 10 has none of these variables, and one whose names
+		// are all known lacks what has none: that says nothing.
+		_, unnamed := errors.AsType[*model.GlobalError](err)
+		if errors.Is(c.Err, ErrNotKept) && !r.resolvable[inPartition] && !notFound(err) && !(unnamed && r.named) {
 			c.Err = err
 		}
 	}
