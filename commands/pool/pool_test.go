@@ -98,7 +98,7 @@ Scanning large pool allocation table for tag 0x6b61654c (Leak) (fffffa801f1c0000
 
 fffffa801f165000 : tag Leak, size   0x40000, Nonpaged pool
 1 found: 1 allocated (262144 bytes).
-Checked: 0 small blocks, 83 large allocations.
+Checked: 83 large allocations.
 `},
 		{"!poolfind Wait 1", report.Era19041, true, `
 Scanning large pool allocation table for tag 0x74696157 (Wait) (fffffa801f1c0000 : fffffa801f1c1800)
@@ -162,7 +162,7 @@ func TestErrors(t *testing.T) {
 		{"!poolfind -x dc -X dd Leak", "-x: two of them"},
 		{"!poolfind -x zz Leak", "no such command"},
 		{"!poolfind Leak 1 -nonpaged", "PoolType 1 and -nonpaged: one of them names the pool"},
-		{"!poolfind -process 0 Leak", "no process"},
+		{"!poolfind -process 0 Leak", "is no process; !process 0 0 lists them"},
 		{"!pool 0", "address in the pool is needed"},
 		{"!pool 1000 40", "want a sum of 1, 2 and 80000000"},
 		{".pooltags /nowhere/at/all", "nowhere"},

@@ -70,6 +70,7 @@ type find struct {
 
 func runPoolfind(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
 	f := &find{s: s, out: out, small: !in.Has("large") || in.Has("small"), large: !in.Has("small") || in.Has("large")}
+	f.sum.small, f.sum.large = f.small, f.large
 	kinds, err := f.read(in)
 	if err != nil {
 		return cmd.Misuse(err)
@@ -77,15 +78,16 @@ func runPoolfind(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Si
 	if f.st, err = open(s); err != nil {
 		return err
 	}
-	for i, kind := range kinds {
+	for _, kind := range kinds {
 		f.query.Kind = kind
-		if err := f.pool(ctx, i == 0); err != nil {
+		if err := f.pool(ctx); err != nil {
 			return err
 		}
 		if ctx.Err() != nil || f.ended {
 			break
 		}
 	}
+	f.sum.Stopped = f.ended
 	f.sum.finish()
 	if err := out.Emit(&f.sum); err != nil {
 		return err
@@ -106,8 +108,9 @@ func (f *find) read(in cmd.Args) ([]pool.Kind, error) {
 		}
 	}
 	if in.Has("process") {
-		if f.process = in.Addr("process"); f.process == 0 {
-			return nil, errors.New("-process: 0 is no process")
+		f.process = in.Addr("process")
+		if typ, err := f.s.Kernel.Object("_DISPATCHER_HEADER", f.process).Field("Type").Uint(); f.process == 0 || err == nil && typ&0x7f != processObject {
+			return nil, fmt.Errorf("-process: %#x is no process; !process 0 0 lists them", uint64(f.process))
 		}
 	}
 	name := "Tag"
@@ -123,8 +126,15 @@ func (f *find) read(in cmd.Args) ([]pool.Kind, error) {
 	case !in.Has(name):
 		return nil, errors.New("no tag: four characters, * and ? match")
 	}
+	return f.readTag(text, in.Quoted(name), in)
+}
+
+// processObject is _DISPATCHER_HEADER.Type of a process (_KOBJECTS).
+const processObject = 3
+
+func (f *find) readTag(text string, quoted bool, in cmd.Args) ([]pool.Kind, error) {
 	var err error
-	if f.query.Pattern, err = pool.ParsePattern(text, !in.Quoted(name)); err != nil {
+	if f.query.Pattern, err = parseTag(text, quoted); err != nil {
 		return nil, err
 	}
 	f.query.Session = f.s.LogonSession
@@ -180,7 +190,7 @@ func findKinds(in cmd.Args) ([]pool.Kind, error) {
 }
 
 // pool searches one pool.
-func (f *find) pool(ctx context.Context, first bool) error {
+func (f *find) pool(ctx context.Context) error {
 	kind := f.query.Kind
 	f.query.Progress = func(n uint64) { f.s.Report("pages of "+kind.String()+" pool", n, 0) }
 	w, err := f.st.pool.Find(ctx, f.query)
@@ -189,12 +199,10 @@ func (f *find) pool(ctx context.Context, first bool) error {
 	}
 	defer func() { f.sum.add(kind, w.Summary(), f.small) }()
 	f.sum.SmallUnwalked = w.Summary().SmallUnwalked
-	if f.large && (first || kind == pool.Session) {
+	if f.large {
 		if err := f.scanning(ctx, w); err != nil {
 			return err
 		}
-	}
-	if f.large {
 		if err := f.emit(ctx, w.Large(ctx)); err != nil || f.ended {
 			return err
 		}
@@ -204,7 +212,7 @@ func (f *find) pool(ctx context.Context, first bool) error {
 	}
 	for i, r := range w.Ranges() {
 		// Newer debuggers name no range where blocks lie in heaps.
-		heaps := !f.st.pool.PagePool() && f.large && first && i == 0
+		heaps := !f.st.pool.PagePool() && f.large && i == 0
 		if err := f.searching(r, heaps); err != nil {
 			return err
 		}

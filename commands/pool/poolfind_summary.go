@@ -36,6 +36,8 @@ type searchSummary struct {
 	Reached       report.Addr     `json:"searched_to"`
 	Unread        uint64          `json:"unread"`
 
+	small, large bool // what was to be searched
+
 	skipped uint64
 	damage  []string
 	more    int // of damage
@@ -125,7 +127,10 @@ func (r *searchSummary) add(kind pool.Kind, s pool.Summary, small bool) {
 func poolWords(kind pool.Kind, s pool.Summary) string {
 	read := s.PagesScanned + s.PagesOther
 	text := fmt.Sprintf("%s pool: all of its %s were read", kdPools[kind], many(read, "page"))
-	if s.PagesMissing > 0 {
+	switch {
+	case read+s.PagesMissing == 0:
+		text = fmt.Sprintf("%s pool: no page is mapped there", kdPools[kind])
+	case s.PagesMissing > 0:
 		text = fmt.Sprintf("%s pool: %d of %s were read, the others are not in this dump", kdPools[kind], read, many(read+s.PagesMissing, "page"))
 	}
 	if s.PagesBroken > 0 {
@@ -151,7 +156,7 @@ func (r *searchSummary) finish() {
 // WriteText writes our own lines only: kd ends without a summary.
 func (r *searchSummary) WriteText(p *report.Printer) {
 	p.Own("%s.\n", r.found())
-	p.Own("Checked: %s, %s.\n", many(r.Blocks, "small block"), many(r.LargeChecked, "large allocation"))
+	p.Own("Checked: %s.\n", strings.Join(r.checked(), ", "))
 	for _, w := range r.words {
 		p.Own("%s.\n", w)
 	}
@@ -178,9 +183,23 @@ func (r *searchSummary) WriteText(p *report.Printer) {
 	}
 }
 
+// checked tells what was searched.
+func (r *searchSummary) checked() (list []string) {
+	if r.small {
+		list = append(list, many(r.Blocks, "small block"))
+	}
+	if r.large {
+		list = append(list, many(r.LargeChecked, "large allocation"))
+	}
+	return list
+}
+
 // found tells how many matches there are, by state.
 func (r *searchSummary) found() report.Text {
-	text := fmt.Sprintf("%d found: %d allocated (%d bytes)", r.Matches, r.Allocated, r.Bytes)
+	text := fmt.Sprintf("%d found", r.Matches)
+	if r.Matches > 0 {
+		text += fmt.Sprintf(": %d allocated (%d bytes)", r.Allocated, r.Bytes)
+	}
 	if r.Free > 0 {
 		text += fmt.Sprintf(", %d free", r.Free)
 	}
@@ -190,8 +209,11 @@ func (r *searchSummary) found() report.Text {
 	if r.Free+r.Cached > 0 {
 		text += "; only allocated ones have a row"
 	}
-	if r.Floor {
-		text += "; floors, as not everything was read"
+	switch {
+	case r.Floor && r.Matches == 0:
+		text += "; not everything could be read"
+	case r.Floor:
+		text += "; not everything could be read, so these are floors"
 	}
 	return report.Text(text)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"gokd/commands/cmd"
 	"gokd/commands/report"
@@ -100,8 +101,16 @@ func (u *used) read(ctx context.Context, in cmd.Args) error {
 		return nil
 	}
 	var err error
-	u.pattern, err = pool.ParsePattern(in.Text(tag), !in.Quoted(tag))
+	u.pattern, err = parseTag(in.Text(tag), in.Quoted(tag))
 	return err
+}
+
+// parseTag reads a tag or a pattern; in quotes it is characters and no number.
+func parseTag(text string, quoted bool) (pool.Pattern, error) {
+	if !quoted && len(text) > 4 && strings.HasPrefix(text, "0X") {
+		return pool.Pattern{}, fmt.Errorf("tag %q: a value begins with 0x, with a small x", text)
+	}
+	return pool.ParsePattern(text, !quoted)
 }
 
 // readFlags works the flags out, which are an expression as in kd. A tag that

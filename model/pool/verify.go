@@ -325,7 +325,7 @@ func (p *Pool) SessionTrackers(ctx context.Context, id *uint32) (*Trackers, erro
 	}
 	sum := &Trackers{}
 	rows := map[Tag]Usage{}
-	var failed error
+	var failed []sessionFailure
 	for _, s := range all {
 		list, err := p.sessionTables(s)
 		var t *Trackers
@@ -333,7 +333,7 @@ func (p *Pool) SessionTrackers(ctx context.Context, id *uint32) (*Trackers, erro
 			t, err = p.addUp(ctx, s.space, list, nil)
 		}
 		if err != nil {
-			failed = errors.Join(failed, fmt.Errorf("session %d: %w", s.id, err))
+			failed = append(failed, sessionFailure{s.id, err})
 			continue
 		}
 		sum.Tables += t.Tables
@@ -350,10 +350,37 @@ func (p *Pool) SessionTrackers(ctx context.Context, id *uint32) (*Trackers, erro
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	case sum.Tables == 0:
-		return nil, failed
+		return nil, joinSessions(failed)
 	case failed != nil:
-		sum.Errs = append(sum.Errs, &PartError{What: what, Err: failed})
+		sum.Errs = append(sum.Errs, joinSessions(failed))
 	}
 	sum.Rows = sorted(rows)
 	return sum, nil
+}
+
+// sessionFailure is why one session can't be told of.
+type sessionFailure struct {
+	id  uint32
+	err error
+}
+
+// joinSessions makes one error of those of sessions: they mostly have the same
+// reason.
+func joinSessions(list []sessionFailure) error {
+	var failed []error
+	for len(list) > 0 {
+		first, noun, ids := list[0], "session", ""
+		list = slices.DeleteFunc(list, func(f sessionFailure) bool {
+			same := f.err.Error() == first.err.Error()
+			if same && ids != "" {
+				noun, ids = "sessions", ids+", "
+			}
+			if same {
+				ids += fmt.Sprint(f.id)
+			}
+			return same
+		})
+		failed = append(failed, fmt.Errorf("%s %s: %w", noun, ids, first.err))
+	}
+	return errors.Join(failed...)
 }

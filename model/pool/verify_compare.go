@@ -290,10 +290,14 @@ func (v *Verification) Verdict() (Verdict, string) {
 	case v.Within > 0:
 		return Within, fmt.Sprintf("differs within what is missing: %d of %d counters agree, %d differ for a known reason", v.Agree, all, v.Within)
 	}
-	if !v.Complete() {
-		return Agrees, fmt.Sprintf("agrees: all %d counters equal what was found, though not everything could be read", all)
+	text := fmt.Sprintf("agrees: all %d counters equal what was found", all)
+	if all == 1 {
+		text = "agrees: the counter equals what was found"
 	}
-	return Agrees, fmt.Sprintf("agrees: all %d counters equal what was found", all)
+	if !v.Complete() {
+		text += ", though not everything could be read"
+	}
+	return Agrees, text
 }
 
 // worst gives the unexplained check that differs by most bytes.

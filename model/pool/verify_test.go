@@ -95,7 +95,7 @@ func TestVerify_compare(t *testing.T) {
 			rows:     []Usage{row("Cont", 2, 0x1801, 0, 0)},
 			nonpaged: map[string]Found{"Cont": {Large: 2, LargeBytes: 0x1801, LargePages: 0x3000}},
 			want:     []string{"Cont nonpaged +0 -6143 agrees large_rounding"},
-			verdict:  "agrees: all 1 counters equal what was found",
+			verdict:  "agrees: the counter equals what was found",
 		},
 		{
 			name: "pages are missing",
