@@ -71,15 +71,14 @@ func (p *Pool) slotTypes(kind Kind) ([]Range, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.k.Object("_MI_VISIBLE_STATE", 0).Field("SystemVaType").Err(); err != nil {
+		return nil, err // 14393 has none
+	}
 	state, err := p.k.GlobalPointer("MiVisibleState")
 	if err != nil {
 		return nil, err
 	}
-	field := p.k.Object("_MI_VISIBLE_STATE", state).Field("SystemVaType")
-	if err := field.Err(); err != nil {
-		return nil, err // 14393 has none
-	}
-	uses, err := field.Bytes(maxSlots)
+	uses, err := p.k.Object("_MI_VISIBLE_STATE", state).Field("SystemVaType").Bytes(maxSlots)
 	if err != nil {
 		return nil, err
 	}
@@ -122,6 +121,20 @@ func (p *Pool) nodeCount() (n uint32, known bool) {
 	return n, true
 }
 
+// miState gives the memory manager's _MI_SYSTEM_INFORMATION, which builds from
+// 10240 on have. A build without it has no such type, which is told first: its
+// variable need not be looked for.
+func (p *Pool) miState() (model.Object, error) {
+	if _, err := p.k.Types.Type("_MI_SYSTEM_INFORMATION"); err != nil {
+		return model.Object{}, err
+	}
+	at, err := p.k.Global("MiState")
+	if err != nil {
+		return model.Object{}, err
+	}
+	return p.k.Object("_MI_SYSTEM_INFORMATION", at), nil
+}
+
 // nodeLimits reads the nonpaged pool of every NUMA node that
 // _MI_SYSTEM_INFORMATION keeps (14393 and later): SystemNodeInformation, from
 // 20348 on SystemNodeNonPagedPool. Where the number of nodes is not known the
@@ -130,11 +143,10 @@ func (p *Pool) nodeLimits(kind Kind) ([]Range, error) {
 	if kind != Nonpaged {
 		return nil, nil
 	}
-	at, err := p.k.Global("MiState")
+	state, err := p.miState()
 	if err != nil {
 		return nil, err
 	}
-	state := p.k.Object("_MI_SYSTEM_INFORMATION", at)
 	array := state.Field("Hardware.SystemNodeNonPagedPool")
 	if array.Err() != nil {
 		array = state.Field("Hardware.SystemNodeInformation") // up to 19041
@@ -185,11 +197,11 @@ func (p *Pool) pagedBitmap(kind Kind) ([]Range, error) {
 	if kind != Paged {
 		return nil, nil
 	}
-	at, err := p.k.Global("MiState")
+	state, err := p.miState()
 	if err != nil {
 		return nil, err
 	}
-	return p.bitmapRange(p.k.Object("_MI_SYSTEM_INFORMATION", at).Field("SystemVa.DynamicBitMapPagedPool"), "nt!MiState")
+	return p.bitmapRange(state.Field("SystemVa.DynamicBitMapPagedPool"), "nt!MiState")
 }
 
 // bitmapRange reads a _MI_DYNAMIC_BITMAP, MaximumSize of which counts pages.

@@ -70,22 +70,29 @@ func (f specialForm) gaps() [2][2]int {
 	return [2][2]int{{f.size, f.header}, {0, 0}}
 }
 
-// specialForms gives the two readings of a page that can be; size 0 where one
-// can't.
-func specialForms(page *[pageSize]byte) (forms [2]specialForm) {
+// specialForms gives the readings of a page that can be; size 0 where one can't.
+// An allocation at the end of its page starts at a multiple of a header's size;
+// the third reading has it at one of half of that, and must fit the filler better
+// to be believed.
+func specialForms(page *[pageSize]byte) (forms [3]specialForm) {
+	const end, start, loose = 0, 1, 2
 	for i, header := range [2]int{0, maxSpecialEnd} {
 		word := binary.LittleEndian.Uint32(page[header:])
 		size := int(word & specialSize)
 		if size == 0 || size > maxSpecialEnd || !plausibleTag(page[header+4:header+8]) {
 			continue
 		}
-		body := 0
-		if header == 0 {
-			if body = (pageSize - size) &^ (HeaderSize - 1); body < HeaderSize {
-				continue
-			}
+		f := specialForm{header: header, size: size, word: word}
+		if i == start {
+			forms[start] = f
+			continue
 		}
-		forms[i] = specialForm{header, body, size, word}
+		if f.body = (pageSize - size) &^ (HeaderSize - 1); f.body >= HeaderSize {
+			forms[end] = f
+		}
+		if f.body = (pageSize - size) &^ (HeaderSize/2 - 1); f.body >= HeaderSize && f.body != forms[end].body {
+			forms[loose] = f
+		}
 	}
 	return forms
 }
@@ -123,7 +130,7 @@ func specialPage(page *[pageSize]byte, at mem.VA) (b Block, damage *SpecialError
 		filler, bad, first := f.check(page)
 		// Seven of eight bytes must be right, and where there are none to tell,
 		// the rest of the header must be what the allocator leaves of it.
-		if bad*8 > filler || filler == 0 && f.word>>24 != 0 || filler <= bestFiller {
+		if bad*8 > filler || filler == 0 && f.word>>24 != 0 || best.size != 0 && bad-filler >= bestBad-bestFiller {
 			continue
 		}
 		best, bestBad, bestFirst, bestFiller = f, bad, first, filler
@@ -216,11 +223,11 @@ func (p *Pool) specialLimits(Kind) ([]Range, error) {
 // specialBitmaps reads the bitmaps that special pool is given out by: one in
 // 14393, one each for paged and nonpaged pool in 16299 to 17763.
 func (p *Pool) specialBitmaps(Kind) (list []Range, why error) {
-	at, err := p.k.Global("MiState")
+	state, err := p.miState()
 	if err != nil {
 		return nil, err
 	}
-	field := p.k.Object("_MI_SYSTEM_INFORMATION", at).Field("SystemVa.DynamicBitMapSpecialPool")
+	field := state.Field("SystemVa.DynamicBitMapSpecialPool")
 	if err := field.Err(); err != nil {
 		return nil, err
 	}
