@@ -257,8 +257,8 @@ func (b Block) part(at mem.VA) Part {
 	switch {
 	case at < b.Body && !b.Large:
 		return PartHeader
-	case at < b.End():
-		return PartBody
+	case at < b.End(), b.Size <= HeaderSize && !b.Large, b.Room != 0 && b.Size > b.Room:
+		return PartBody // a size that makes no sense tells of no slack
 	}
 	return PartSlack
 }

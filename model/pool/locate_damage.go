@@ -43,6 +43,10 @@ func (p *Pool) diagnose(ctx context.Context, l *Location, raw *[pageSize]byte, g
 	} else if b, ok := p.blockBelow(ctx, l, page.At); ok && page.First == page.At {
 		before = &b
 	}
+	if g.length > 0 {
+		d.wrongSize(raw, before, g)
+		return d
+	}
 	h := headerAt(raw, g.at)
 	d.judge(raw, g, h, want)
 	d.blame(before, plausibleTag(raw[g.at+4:g.at+8]) && (h.typ == 0 || parity(h.typ, page.Kind)), h.previous == want)
@@ -69,18 +73,30 @@ func (d *Damage) judge(raw *[pageSize]byte, g gap, h header, want uint64) {
 	if g.next >= pageSize {
 		return
 	}
-	back := headerAt(raw, g.next).previous
-	switch {
-	case back == g.next-g.at && h.size != back:
+	if back := headerAt(raw, g.next).previous; back == g.next-g.at && h.size != back {
 		d.Why += fmt.Sprintf("; the header at %#x says that it has %#x bytes", uint64(d.Resume), back)
 		if h.previous == want {
 			wrong(h.size, back)
 		}
-	case want > 0 && g.next-back == g.at-want:
-		d.Why += fmt.Sprintf("; the header at %#x says that the block before this place has %#x bytes", uint64(d.Resume), back)
-		wrong(want, back)
 	}
 }
+
+// wrongSize tells of a header whose BlockSize leads to no header, while one
+// further on leads back to it.
+func (d *Damage) wrongSize(raw *[pageSize]byte, b *Block, g gap) {
+	off := uint64(b.Header) % pageSize
+	d.At, d.Size = b.Header, 0
+	d.Bytes = append(d.Bytes[:0], raw[off:off+HeaderSize]...)
+	d.Why = fmt.Sprintf("BlockSize is %#x, the header at %#x says that it has %#x bytes", b.Size, uint64(d.Resume), g.length)
+	d.OneBit = bits.OnesCount64(b.Size/HeaderSize^g.length/HeaderSize) == 1
+	if !d.OneBit {
+		d.Suspect = whole
+	}
+}
+
+// whole is what speaks against an overrun: it goes upwards from the block before
+// and would have met the header's first byte, PreviousSize.
+const whole = "PreviousSize, PoolType and tag beside it are whole: an overrun of the block before it would have met them first"
 
 // blame names the block whose owner may have written over the header. likely:
 // tag and type are those of a header; joined: its PreviousSize, which is its
@@ -90,7 +106,7 @@ func (d *Damage) blame(before *Block, likely, joined bool) {
 	case d.OneBit:
 		return
 	case likely && joined:
-		d.Suspect = "PreviousSize, PoolType and tag beside it are whole: an overrun of the block before it would have met them first"
+		d.Suspect = whole
 		return
 	case before == nil:
 		return
@@ -106,30 +122,32 @@ func (d *Damage) blame(before *Block, likely, joined bool) {
 	}
 }
 
-// resync gives the offset from which headers make sense again behind a break;
-// the page's size where there is none. A chain that goes on from the broken
-// header itself tells that only its PreviousSize is wrong; a header that leads
-// back to the broken one, or to the one before it, is the next best witness;
-// else the first chain of plausible headers counts that reaches the page's end.
-func (page *Page) resync(raw *[pageSize]byte, g gap) uint64 {
-	if g.why == breachPrevious && sound(raw, g.at, page.Kind, true) {
-		return g.at
+// resync looks for the offset from which headers make sense again behind a
+// break; the page's size where there is none. A chain that goes on from the
+// broken header itself tells that only its PreviousSize is wrong. A header that
+// leads back to the one before the break tells that that one's BlockSize is; one
+// that leads back to the broken header is the next best witness; else the first
+// chain of plausible headers counts that reaches the page's end.
+func (page *Page) resync(raw *[pageSize]byte, g *gap) {
+	if g.next = g.at; g.why == breachPrevious && sound(raw, g.at, page.Kind, true) {
+		return
 	}
-	before := uint64(pageSize) // offset of the block before
 	if g.before > 0 {
-		before = uint64(page.Blocks[g.before-1].Header - page.At)
-	}
-	for off := g.at + HeaderSize; off < pageSize; off += HeaderSize {
-		back := headerAt(raw, off).previous
-		if back == 0 || back > off {
-			continue
-		}
-		witness := off-back == g.at || off-back == before
-		if sound(raw, off, page.Kind, !witness) {
-			return off
+		b := &page.Blocks[g.before-1]
+		from := uint64(b.Header - page.At)
+		for off := from + HeaderSize; off < pageSize; off += HeaderSize {
+			if headerAt(raw, off).previous == off-from && off-from != b.Size && sound(raw, off, page.Kind, false) {
+				g.next, g.length, b.Room = off, off-from, off-from
+				return
+			}
 		}
 	}
-	return pageSize
+	for g.next = g.at + HeaderSize; g.next < pageSize; g.next += HeaderSize {
+		back := headerAt(raw, g.next).previous
+		if back != 0 && back <= g.next && sound(raw, g.next, page.Kind, g.next-back != g.at) {
+			return
+		}
+	}
 }
 
 // sound reports whether headers that look like headers follow each other from an

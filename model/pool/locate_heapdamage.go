@@ -18,6 +18,9 @@ func (l *Location) heapDamage(errs []error, pages []*[mem.PageSize]byte) {
 			continue
 		}
 		d := Damage{What: e.What, At: e.At, Why: e.Why}
+		if e.What == "_HEAP_VS_CHUNK_HEADER" {
+			d.Why = "it does not decode with the heap key: " + e.Why
+		}
 		d.Bytes = append(d.Bytes, fromPages(pages, uint64(e.At-area.At), HeaderSize)...)
 		if e.At >= area.At && uint64(e.At-area.At) < area.Size {
 			d.Size = area.Size - uint64(e.At-area.At)
@@ -45,7 +48,10 @@ func (l *Location) heapDamage(errs []error, pages []*[mem.PageSize]byte) {
 		}
 		d := Damage{What: "_POOL_HEADER", At: b.Header, Why: why, Resume: b.Header}
 		d.Bytes = append(d.Bytes, fromPages(pages, uint64(b.Header-area.At), HeaderSize)...)
-		if i > 0 && l.Blocks[i-1].reach() >= b.Header-HeaderSize {
+		switch {
+		case b.Place == InVS:
+			d.Suspect = "the chunk header before it is whole: an overrun of the block before it would have met that first"
+		case i > 0 && l.Blocks[i-1].reach() == b.Header:
 			d.Culprit, d.Suspect = &l.Blocks[i-1], "its owner may have written past its end"
 			if l.Blocks[i-1].State == Free {
 				d.Suspect = "it is free: who had it last may still write to it, or past its end"

@@ -47,7 +47,7 @@ func brokenLinks(l *Location, lists *FreeLists) []Damage {
 	var found []Damage
 	for _, err := range lists.Damage {
 		var e *ListDamage
-		if !errors.As(err, &e) || e.At.Page() != l.Page.At {
+		if !errors.As(err, &e) || e.At.Page() != l.Page.At || lost(l.Damage, e.At) {
 			continue
 		}
 		d := Damage{What: "_LIST_ENTRY of a free block", At: e.At, Resume: e.At,
@@ -61,6 +61,17 @@ func brokenLinks(l *Location, lists *FreeLists) []Damage {
 		found = append(found, d)
 	}
 	return found
+}
+
+// lost reports whether an address lies where headers make no sense, so that no
+// more need be said of it.
+func lost(list []Damage, at mem.VA) bool {
+	for _, d := range list {
+		if at >= d.At && uint64(at-d.At) < d.Size {
+			return true
+		}
+	}
+	return false
 }
 
 // readSome reads up to n bytes; what is missing is left off.

@@ -101,7 +101,7 @@ func decodePage(raw *[pageSize]byte, page *Page, cached map[mem.VA]bool) (other 
 			}
 			page.Broken = pageError(raw, page.At, g.before, stop, why)
 		}
-		g.next = page.resync(raw, g)
+		page.resync(raw, &g)
 		page.gaps = append(page.gaps, g)
 		if g.next >= pageSize {
 			return false
@@ -116,7 +116,8 @@ func decodePage(raw *[pageSize]byte, page *Page, cached map[mem.VA]bool) (other 
 type gap struct {
 	at, next uint64
 	why      breach
-	before   int // blocks of the page that lie before it
+	before   int    // blocks of the page that lie before it
+	length   uint64 // what the last of them has in truth, where its own BlockSize is wrong; else 0
 }
 
 // survives reports whether a page whose first header is no header holds blocks
@@ -206,7 +207,7 @@ func (p *Pool) settlePage(ctx context.Context, l *Location, raw *[pageSize]byte)
 	l.Damage = append(l.Damage, p.doubleFrees(ctx, l)...)
 	sortDamage(l.Damage)
 	for _, b := range page.Blocks {
-		if l.At >= b.Header && l.At < b.End() {
+		if l.At >= b.Header && uint64(l.At-b.Header) < b.Room {
 			l.Found, l.Block, l.Part = true, b, b.part(l.At)
 			return nil
 		}

@@ -108,7 +108,9 @@ func TestLocate_damage(t *testing.T) {
 		{"block size past the end", 0x102, []byte{0xf7}, []string{
 			"_POOL_HEADER +0x100: BlockSize 0xf70 runs past the end of the page; the header at +0x300 says that it has 0x200 bytes; resumes +0x300; PreviousSize, PoolType and tag beside it are whole: an overrun of the block before it would have met them first"}},
 		{"block size too small", 0x102, []byte{0x16}, []string{
-			"_POOL_HEADER +0x260: PreviousSize is 0x0, the block before it has 0x160 bytes; the header at +0x300 says that the block before this place has 0x200 bytes; resumes +0x300; suspect +0x100: its owner seems to have written past its end: what lies behind it is no header"}},
+			"_POOL_HEADER +0x100: BlockSize is 0x160, the header at +0x300 says that it has 0x200 bytes; resumes +0x300; PreviousSize, PoolType and tag beside it are whole: an overrun of the block before it would have met them first"}},
+		{"block size too large", 0x102, []byte{0x60}, []string{
+			"_POOL_HEADER +0x100: BlockSize is 0x600, the header at +0x300 says that it has 0x200 bytes; resumes +0x300; one bit"}},
 		{"overrun", 0xf8, []byte("OVERRUN! by a driver that does not count"), []string{
 			"_POOL_HEADER +0x100: PreviousSize is 0x200, the block before it has 0x100 bytes; the header at +0x300 says that it has 0x200 bytes; resumes +0x300; suspect +0x0: its owner may have written past its end"}},
 		{"overrun with zeros", 0x100, make([]byte, 0x20), []string{
@@ -331,10 +333,10 @@ func FuzzLocate(f *testing.F) {
 			}
 			last := pg.At
 			for _, b := range l.Blocks {
-				if b.Header < last || b.Size == 0 || b.End() > pg.At+mem.PageSize {
+				if b.Header < last || b.Room == 0 || b.Header+mem.VA(b.Room) > pg.At+mem.PageSize {
 					t.Fatalf("block %+v behind %#x", b, uint64(last))
 				}
-				last = b.End()
+				last = b.Header + mem.VA(b.Room)
 			}
 			if len(l.Damage) > 64 {
 				t.Fatalf("%d damages", len(l.Damage))
