@@ -98,7 +98,8 @@ func locate(ctx context.Context, s *cmd.Session, st *state, at mem.VA) (pool.Loc
 func (a *around) show() error {
 	damage := a.loc.Damage
 	for _, b := range a.loc.Blocks {
-		for len(damage) > 0 && damage[0].At <= b.Header {
+		// What is wrong with a header that has a row stands below its row.
+		for len(damage) > 0 && (damage[0].At < b.Header || damage[0].At == b.Header && damage[0].Resume != b.Header) {
 			if err := a.out.Emit(newDamage(a.st, damage[0])); err != nil {
 				return err
 			}

@@ -218,6 +218,7 @@ type damageRecord struct {
 
 	raw  []byte
 	desc string
+	self bool // the suspect is the block that holds the place
 }
 
 // suspect is the block whose owner may have done the damage.
@@ -240,6 +241,7 @@ func newDamage(st *state, d pool.Damage) *damageRecord {
 	}
 	if b := d.Culprit; b != nil {
 		r.Suspect = &suspect{Header: report.Addr(b.Header), Tag: b.Tag.Spell(), Size: b.Size, State: b.State.String(), tag: b.Tag}
+		r.self = d.At >= b.Header && d.At < b.End() || b.Place == pool.InSpecial
 		if at, err := st.pool.Owner(*b); err == nil && at != 0 {
 			a := report.Addr(at)
 			r.Suspect.Owner, r.Suspect.image = &a, imageOf(st, at)
@@ -273,7 +275,11 @@ func (r *damageRecord) WriteText(p *report.Printer) {
 		p.Own("  Headers make sense again at %s, %#x bytes on.\n", *r.Resume, r.Size)
 	}
 	if s := r.Suspect; s != nil {
-		text := report.Sprintf("  Suspect: the block before it, %s, %#x bytes, %s, tag %s", s.Header, s.Size, s.State, s.tag)
+		which := "before it"
+		if r.self {
+			which = "itself"
+		}
+		text := report.Sprintf("  Suspect: the block "+which+", %s, %#x bytes, %s, tag %s", s.Header, s.Size, s.State, s.tag)
 		if r.desc != "" {
 			text += report.Sprintf(" (%s)", r.desc)
 		}
@@ -282,7 +288,7 @@ func (r *damageRecord) WriteText(p *report.Printer) {
 		}
 		p.Own("%s: %s.\n", report.Text(text), *r.Hint)
 	} else if r.Hint != nil {
-		p.Own("  %s.\n", *r.Hint)
+		p.Own("  %s%s.\n", strings.ToUpper((*r.Hint)[:1]), (*r.Hint)[1:])
 	}
 }
 

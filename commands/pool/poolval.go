@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -9,6 +10,7 @@ import (
 	"gokd/commands/report"
 	"gokd/model/mem"
 	"gokd/model/pool"
+	"gokd/model/pool/heap"
 )
 
 var poolval = &cmd.Command{
@@ -104,7 +106,9 @@ func (v *verdict) WriteText(p *report.Printer) {
 		if d.OneBit {
 			bits++
 		}
-		p.Printf("[ %s --> %s (size = %#x bytes)]: Corrupt region\n", d.At, d.At+mem.VA(d.Size), d.Size)
+		// Where only a value is wrong the region is its header.
+		size := max(d.Size, pool.HeaderSize)
+		p.Printf("[ %s --> %s (size = %#x bytes)]: Corrupt region\n", d.At, d.At+mem.VA(size), size)
 	}
 	p.Printf("\nScanning for single bit errors...\n\n")
 	if bits == 0 {
@@ -140,11 +144,11 @@ func (v *check) run(ctx context.Context) error {
 	if err := v.out.Emit(report.Text("\nLinked header list:\n")); err != nil {
 		return err
 	}
-	for i := range l.Blocks {
+	for i, b := range l.Blocks {
 		if i%256 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if err := v.out.Emit(&link{blockRecord: newBlock(v.st.pool, l.Blocks[i], false), level: v.level, space: l.Space()}); err != nil {
+		if err := v.out.Emit(newLink(ctx, v, b)); err != nil {
 			return err
 		}
 	}
@@ -155,34 +159,70 @@ func (v *check) run(ctx context.Context) error {
 type link struct {
 	*blockRecord
 	level uint64
-	space *mem.Space
+	raw   []byte          // its header; none where it has none or it can't be read
+	chunk *heap.ChunkInfo // of a block of a heap, at level 3
+	err   error
+}
+
+func newLink(ctx context.Context, v *check, b pool.Block) *link {
+	r := &link{blockRecord: newBlock(v.st.pool, b, false), level: v.level}
+	if v.level < 3 {
+		return r
+	}
+	if h := v.loc.Heap; h != nil {
+		if info, err := h.Of(ctx, b); err == nil {
+			r.chunk = &info
+		}
+		if b.State == pool.Free {
+			return r // what lies there is the heap's
+		}
+	}
+	r.raw, r.err = v.loc.Space().Bytes(b.Header, pool.HeaderSize)
+	return r
 }
 
 // WriteText writes the place of a header and of the next; from level 2 on its
 // values, at level 3 its fields as dt shows them.
 func (r *link) WriteText(p *report.Printer) {
 	b := r.block
-	size := max(b.Size, b.Room)
-	p.Printf("[ %s --> %s (size = %#x bytes)]\n", b.Header, b.Header+mem.VA(size), size)
+	start := rowStart(b)
+	size := max(b.Size, b.Room) + uint64(b.Header) - start
+	p.Printf("[ %s --> %s (size = %#x bytes)]\n", mem.VA(start), mem.VA(start+size), size)
 	if r.level >= 2 {
 		report.Text(" " + headerRow(b, " ")).WriteText(p)
 	}
 	if r.level < 3 {
 		return
 	}
-	var raw [pool.HeaderSize]byte
-	if n, err := r.space.ReadVirtual(raw[:], b.Header); n < len(raw) {
-		p.Own("  its header can't be read: %v\n", err)
+	switch c := r.chunk; {
+	case c == nil:
+	case c.Slots > 0:
+		p.Printf("   Slot %d of %d, bits in the bitmap: %d\n", c.Slot, c.Slots, c.Bits)
+	default:
+		p.Printf("   _HEAP_VS_CHUNK_HEADER at %s, decoded\n", c.At)
+		p.Printf("   +0x000 MemoryCost       : %#x\n", c.Cost)
+		p.Printf("   +0x002 UnsafeSize       : %#x\n", c.Size/pool.HeaderSize)
+		p.Printf("   +0x004 UnsafePrevSize   : %#x\n", c.Prev/pool.HeaderSize)
+		p.Printf("   +0x006 Allocated        : %d\n", map[bool]int{true: 0, false: 1}[b.State == pool.Free])
+		p.Printf("   +0x008 EncodedSegmentPageOffset : %#x\n", c.PageOffset)
+	}
+	r.header(p)
+}
+
+// header writes the fields of a _POOL_HEADER.
+func (r *link) header(p *report.Printer) {
+	if r.err != nil {
+		p.Own("  its header can't be read: %v\n", r.err)
+	}
+	if len(r.raw) < pool.HeaderSize {
 		return
 	}
-	p.Printf("   +0x000 PreviousSize     : %#x\n", raw[0])
-	p.Printf("   +0x000 PoolIndex        : %#x\n", raw[1])
-	p.Printf("   +0x000 BlockSize        : %#x\n", raw[2])
-	p.Printf("   +0x000 PoolType         : %#x\n", raw[3])
-	p.Printf("   +0x004 PoolTag          : %#x\n", uint32(raw[4])|uint32(raw[5])<<8|uint32(raw[6])<<16|uint32(raw[7])<<24)
-	billed := uint64(0)
-	for i := 15; i >= 8; i-- {
-		billed = billed<<8 | uint64(raw[i])
-	}
-	p.Printf("   +0x008 ProcessBilled    : %#x\n", billed)
+	le := binary.LittleEndian
+	p.Printf("   _POOL_HEADER at %s\n", r.block.Header)
+	p.Printf("   +0x000 PreviousSize     : %#x\n", r.raw[0])
+	p.Printf("   +0x001 PoolIndex        : %#x\n", r.raw[1])
+	p.Printf("   +0x002 BlockSize        : %#x\n", r.raw[2])
+	p.Printf("   +0x003 PoolType         : %#x\n", r.raw[3])
+	p.Printf("   +0x004 PoolTag          : %#x\n", le.Uint32(r.raw[4:]))
+	p.Printf("   +0x008 ProcessBilled    : %#x\n", le.Uint64(r.raw[8:]))
 }
