@@ -57,7 +57,7 @@ func (p Program) newSession(opt options, interactive bool) (*cmd.Session, *write
 	}
 	s := &cmd.Session{
 		Commands: table, KeepGoing: opt.keepGoing, Interactive: interactive,
-		Location: p.Location, Version: p.Version, TagFiles: p.TagFiles,
+		Location: p.Location, Version: p.Version, TagFiles: p.TagFiles, CacheDir: p.CacheDir,
 	}
 	out := &writer{Writer: bufio.NewWriterSize(p.Stdout, 1<<16), byLine: isTerminal(p.Stdout)}
 	if isTerminal(p.Stderr) {

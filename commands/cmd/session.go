@@ -47,6 +47,9 @@ type Session struct {
 	Quit         bool // q was typed
 	Failed       bool // a command failed
 
+	// CacheDir is the program's folder for what can be had again; empty where
+	// the user has none.
+	CacheDir string
 	// TagFiles are where a pooltag.txt may be that is read without being asked
 	// for, the most important first; those that don't exist are left out.
 	TagFiles []string
