@@ -138,9 +138,9 @@ func (w *largeWalk) visit(node mem.VA, todo []mem.VA) []mem.VA {
 	b, g, err := w.read(node)
 	if err != nil {
 		w.fail(node, err)
-		return todo
+	} else {
+		w.found = append(w.found, g)
 	}
-	w.found = append(w.found, g)
 	for _, link := range []field{w.l.right, w.l.left} {
 		link.off += w.l.node
 		if v := link.get(b); v != 0 {
@@ -151,7 +151,8 @@ func (w *largeWalk) visit(node mem.VA, todo []mem.VA) []mem.VA {
 }
 
 // read reads the allocation whose tree node lies at an address. The low 16 bits
-// of its address are no part of it: they tell how much was not asked for.
+// of its address are no part of it: they tell how much was not asked for. Bytes
+// beside an error still have the links.
 func (w *largeWalk) read(node mem.VA) ([]byte, Large, error) {
 	if !kernelAddress(node) || node%8 != 0 {
 		return nil, Large{}, fmt.Errorf("no address of kernel memory")
@@ -163,11 +164,11 @@ func (w *largeWalk) read(node mem.VA) ([]byte, Large, error) {
 	g := Large{Heap: w.heap, At: mem.VA(w.l.address.get(b)) &^ 0xffff, Pages: w.l.pages.get(b), Unused: w.l.unused.get(b)}
 	switch {
 	case !kernelAddress(g.At):
-		return nil, Large{}, fmt.Errorf("its VirtualAddress is %#x", uint64(g.At))
+		return b, Large{}, fmt.Errorf("its VirtualAddress is %#x", uint64(g.At))
 	case g.Pages == 0 || g.Pages > (1<<47)/pageSize:
-		return nil, Large{}, fmt.Errorf("it has %#x pages", g.Pages)
+		return b, Large{}, fmt.Errorf("it has %#x pages", g.Pages)
 	case g.Unused >= g.Pages*pageSize:
-		return nil, Large{}, fmt.Errorf("%#x bytes of its %#x pages are said to be unused", g.Unused, g.Pages)
+		return b, Large{}, fmt.Errorf("%#x bytes of its %#x pages are said to be unused", g.Unused, g.Pages)
 	}
 	return b, g, nil
 }
