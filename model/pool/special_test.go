@@ -101,7 +101,6 @@ func TestSpecial_lists(t *testing.T) {
 	forFamilies(t, 7601, 9600, func(t *testing.T, b *heaptest.Builder) {
 		at := b.M.Global("MiSpecialPool", 0x80)
 		first, _ := b.Range(heaptest.SpecialNonpaged)
-		const base = oldPteBase + (0xfffff80000000000&0xffffffffffff)/mem.PageSize*8
 		entry := oldPteBase + (first&0xffffffffffff)/mem.PageSize*8
 		end := []string{"FreePteHead"}
 		if b.M.Has("_MI_SPECIAL_POOL", "PteBase") {
@@ -121,7 +120,6 @@ func TestSpecial_lists(t *testing.T) {
 		if got, _, _ := found(t, p, Query{Kind: Special}); len(got) != 1 || got[0].Body != k.Body {
 			t.Errorf("%+v", got)
 		}
-		_ = base
 	})
 }
 
