@@ -31,7 +31,7 @@ func percent(part, of uint64) string {
 		return "99.9%"
 	case share < 0.1 && part > 0:
 		return "<0.1%"
-	case share >= 99 || share < 10:
+	case share >= 99 || share < 9.95:
 		return fmt.Sprintf("%.1f%%", share)
 	default:
 		return fmt.Sprintf("%.0f%%", share)
