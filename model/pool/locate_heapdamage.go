@@ -3,6 +3,7 @@ package pool
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"gokd/model/mem"
 	"gokd/model/pool/heap"
@@ -18,7 +19,7 @@ func (l *Location) heapDamage(errs []error, pages []*[mem.PageSize]byte) {
 			continue
 		}
 		d := Damage{What: e.What, At: e.At, Why: e.Why}
-		if e.What == "_HEAP_VS_CHUNK_HEADER" {
+		if e.What == "_HEAP_VS_CHUNK_HEADER" && strings.HasPrefix(e.Why, "its size") {
 			d.Why = "it does not decode with the heap key: " + e.Why
 		}
 		d.Bytes = append(d.Bytes, fromPages(pages, uint64(e.At-area.At), HeaderSize)...)
@@ -59,7 +60,42 @@ func (l *Location) heapDamage(errs []error, pages []*[mem.PageSize]byte) {
 		}
 		l.Damage = append(l.Damage, d)
 	}
+	l.waits()
 	sortDamage(l.Damage)
+}
+
+// waits holds the blocks against the lists of freed blocks: a free one that
+// stands on a list was freed twice, as was one to which a list comes back.
+func (l *Location) waits() {
+	if pages := l.Heap.Area.Kind; pages != heap.AreaVS && pages != heap.AreaLFH {
+		return
+	}
+	list := l.Heap.h.Waits(&l.Heap.Area)
+	for i := range l.Blocks {
+		b := &l.Blocks[i]
+		for len(list) > 0 && list[0] < b.Header-HeaderSize {
+			list = list[1:]
+		}
+		if len(list) == 0 {
+			return
+		}
+		switch {
+		case list[0] >= b.reach():
+		case b.State == Free:
+			d := Damage{What: "_HEAP_VS_CHUNK_HEADER", At: b.Header - HeaderSize, Resume: b.Header,
+				Why: "it says that the chunk is free, and a list of freed blocks holds it too: it was freed twice"}
+			if b.Place == InLFH {
+				d = Damage{What: "slot of a subsegment", At: b.Header, Resume: b.Header,
+					Why: "the bitmap says that it is free, and a list of freed blocks holds it too: it was freed twice"}
+			}
+			d.Bytes = readSome(l.space, d.At, HeaderSize)
+			l.Damage = append(l.Damage, d)
+		case returns(l.space, list[0]):
+			d := loopDamage(l.space, b)
+			d.At, d.Resume = list[0], list[0]
+			l.Damage = append(l.Damage, d)
+		}
+	}
 }
 
 // disagrees says what the header of a block in use says against the heap. What a

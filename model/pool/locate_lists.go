@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"gokd/model/mem"
 )
@@ -13,14 +14,17 @@ import (
 // free block that stands on none lost its links, and a list can break in the
 // page. Where the lists are not known it gives nothing.
 func (p *Pool) doubleFrees(ctx context.Context, l *Location) []Damage {
-	if l.Kind == Session || !l.space.Paged() {
-		return nil // session pool has lists of its own in each session
+	if !l.space.Paged() {
+		return nil
+	}
+	found := p.keptAndFree(ctx, l)
+	if l.Kind == Session {
+		return found // session pool has free lists of its own in each session
 	}
 	lists, err := p.FreeLists(ctx)
 	if err != nil {
-		return nil
+		return found
 	}
-	var found []Damage
 	for i := range l.Blocks {
 		b := &l.Blocks[i]
 		why := ""
@@ -35,11 +39,70 @@ func (p *Pool) doubleFrees(ctx context.Context, l *Location) []Damage {
 		default:
 			continue
 		}
+		if saidOf(found, b.Header) {
+			continue
+		}
 		d := Damage{What: "_POOL_HEADER", At: b.Header, Why: why, Resume: b.Header}
 		d.Bytes = readSome(l.space, b.Header, HeaderSize)
 		found = append(found, d)
 	}
 	return append(found, brokenLinks(l, lists)...)
+}
+
+// saidOf reports whether something is said of a place already.
+func saidOf(list []Damage, at mem.VA) bool {
+	return slices.ContainsFunc(list, func(d Damage) bool { return d.At == at })
+}
+
+// keptAndFree looks at the blocks of a page that lists of freed blocks hold:
+// those whose header says free were freed by another way too, and a list that
+// leads from a block to itself holds it twice.
+func (p *Pool) keptAndFree(ctx context.Context, l *Location) (found []Damage) {
+	kept := p.cachedIn(ctx, l.within)
+	for i := range l.Blocks {
+		b := &l.Blocks[i]
+		switch {
+		case !kept[b.Body]:
+		case b.State == Free:
+			d := Damage{What: "_POOL_HEADER", At: b.Header, Resume: b.Header,
+				Why: "PoolType 0 says that it is free, and a lookaside list or list of deferred frees holds it too: it was freed twice"}
+			d.Bytes = readSome(l.space, b.Header, HeaderSize)
+			found = append(found, d)
+		case returns(l.space, b.Body):
+			found = append(found, loopDamage(l.space, b))
+		}
+	}
+	return found
+}
+
+func loopDamage(space *mem.Space, b *Block) Damage {
+	d := Damage{What: "_SLIST_ENTRY of a freed block", At: b.Body, Resume: b.Body,
+		Why: "the list of freed blocks that holds it comes back to it: it was freed twice"}
+	d.Bytes = readSome(space, b.Body, HeaderSize)
+	return d
+}
+
+// maxLoop bounds the entries that are followed to see whether a list comes back
+// to a block: a list of one size holds some hundred at most.
+const maxLoop = 4096
+
+// returns reports whether a singly linked list leads from an entry back to it.
+func returns(space *mem.Space, entry mem.VA) bool {
+	at := entry
+	for range maxLoop {
+		next, err := space.Pointer(at)
+		if err != nil || !kernelAddress(next) || next%8 != 0 {
+			return false
+		}
+		if next == entry {
+			return true
+		}
+		if next == at {
+			return false // a loop further on, of which another block tells
+		}
+		at = next
+	}
+	return false
 }
 
 // brokenLinks gives the places in a page at which free lists break.
