@@ -180,8 +180,10 @@ func (r *ranges) whole(i, n uint32) (uint32, error) {
 		err = r.damage(i, "its %#x units reach behind the segment's end", n)
 		n = units - i
 	}
-	if m := r.until(i, descriptor.first); m < n {
-		return m, r.damage(i, "its %#x units overlap the range of descriptor %#x", n, i+m)
+	for m := uint32(1); m < n; m++ {
+		if r.at(i + m).first() {
+			return m, r.damage(i, "its %#x units overlap the range of descriptor %#x", n, i+m)
+		}
 	}
 	return n, err
 }

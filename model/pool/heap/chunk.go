@@ -184,12 +184,14 @@ func (h *Heaps) slotAt(a Area, pages []*[pageSize]byte, off uint64) (ChunkInfo, 
 	case within(&list, uint64(info.At), uint64(info.At)+s.size):
 		info.State = cell.Cached
 	}
-	if w.page(from) != nil {
-		b := block{header: from, word: w.body(from)}
-		if info.State != cell.Free {
-			b = w.sound(b, from+s.size)
-		}
-		info.put(&w, b, from+s.size)
+	b := block{header: from, word: w.body(from)}
+	switch there := w.page(from) != nil; {
+	case info.State == cell.Free:
+		info.Header, info.Word = info.At, b.word
+	case there && known:
+		info.put(&w, w.sound(b, from+s.size), from+s.size)
+	default:
+		info.Missing = true
 	}
 	return info, true, nil
 }
