@@ -76,6 +76,7 @@ func (b *Builder) writeBig() {
 			list = append(list, k)
 		}
 	}
+	b.bigAt = table
 	b.bigTable(b.M, table, n, list)
 	b.M.SetGlobal("PoolBigPageTable", uint64(table))
 	b.M.SetGlobal("PoolBigPageTableSize", n)

@@ -38,6 +38,9 @@ func (b *Builder) Fill(seed uint64, pages int) {
 		total += k.weight
 	}
 	var live []*Block
+	if b.SegmentHeaps() {
+		b.Alloc(Ask{Pool: Paged, Tag: "Huge", Bytes: 0x800000 - 0x123})
+	}
 	for sum := uint64(0); sum < uint64(pages)*mem.PageSize; {
 		k := b.Alloc(b.pick(r, total))
 		sum += k.Room

@@ -142,6 +142,7 @@ type Builder struct {
 	sizes       tableSizes
 	sess        []*SessionPool
 	nodes       int               // pool nodes in use
+	bigAt       mem.VA            // the table of large allocations
 	stateAt     mem.VA            // ExPoolState
 	extra       map[string]uint64 // variables that were set by hand
 }

@@ -7,8 +7,9 @@ import "gokd/model/mem"
 func (h *Heap) Large(a Ask) *Block {
 	size := pagesOf(a.Bytes)
 	at := h.area.take(size, 0x10000)
-	for p := at; p < at+mem.VA(size); p += mem.PageSize {
-		h.b.M.Put(p, 0x20)
+	h.b.M.Put(at, 0x20)
+	for p := at + mem.PageSize; p < at+mem.VA(size); p += mem.PageSize {
+		h.b.M.Alias(p, at) // nobody reads what they hold
 	}
 	a.Pool, a.Node = h.Pool, h.Node
 	k := h.b.add(&Block{Ask: a, Header: at, Body: at, Size: a.Bytes, Room: size, Place: InTable, Heap: h.At})

@@ -12,6 +12,7 @@ const slotHeader = 0x30
 // LFH is a _HEAP_LFH_SUBSEGMENT: slots of one size.
 type LFH struct {
 	At        mem.VA
+	Pages     uint64
 	BlockSize uint64
 	First     uint64 // offset of the first slot
 	Count     uint64
@@ -25,7 +26,7 @@ type LFH struct {
 // LFH starts a subsegment of slots of a size, over so many pages.
 func (h *Heap) LFH(size, pages uint64) *LFH {
 	s := h.segment(0, pages)
-	l := &LFH{h: h, BlockSize: size, At: s.units(pages, rangeLFH, 1)}
+	l := &LFH{h: h, Pages: pages, BlockSize: size, At: s.units(pages, rangeLFH, 1)}
 	bytes := pages * mem.PageSize
 	h.b.M.Put(l.At, make([]byte, bytes)...)
 	// Two bits a slot; the slots start behind them.
