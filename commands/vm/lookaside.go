@@ -16,10 +16,10 @@ var lookaside = &cmd.Command{
 	Name: "!lookaside", Aliases: []string{"!kdexts.lookaside"}, Group: cmd.GroupPool,
 	Summary: "show lookaside lists: freed blocks kept for their next use",
 	Args: []cmd.Arg{
+		{Name: "all", Kind: cmd.KindSwitch, Switch: "-all", Optional: true, Doc: "every list that the kernel links: its own, those of the pools and of drivers"},
 		{Name: "Address", Kind: cmd.KindAddr, Optional: true, Doc: "a list (GENERAL_LOOKASIDE); 0 or none: the system's well-known lists"},
 		{Name: "Options", Kind: cmd.KindFlags, Optional: true, Doc: "0 show; 1 and 2 change the list, which a dump does not allow"},
 		{Name: "Depth", Kind: cmd.KindFlags, Optional: true, Doc: "the new depth, with Options 2"},
-		{Name: "all", Kind: cmd.KindSwitch, Switch: "-all", Optional: true, Doc: "every list that the kernel links: its own, those of the pools and of drivers"},
 	},
 	Needs: cmd.NeedKernel,
 	Help: `Shows per list what it allocated and freed, how often it had a block at hand
@@ -202,45 +202,49 @@ func runLookaside(ctx context.Context, s *cmd.Session, in cmd.Args, out report.S
 			return err
 		}
 	}
-	if total.Lists == 0 && first != nil {
-		return fmt.Errorf("!lookaside: no list is known: %w", first)
-	}
-	if err := out.Emit(total); err != nil {
-		return err
-	}
-	if in.Has("all") {
-		if err := heapBuckets(ctx, s.Kernel, out); err != nil {
+	if total.Lists > 0 || first == nil {
+		if err := out.Emit(total); err != nil {
 			return err
 		}
 	}
-	if first != nil {
+	buckets := 0
+	if in.Has("all") {
+		var err error
+		if buckets, err = heapBuckets(ctx, s.Kernel, out); err != nil {
+			return err
+		}
+	}
+	switch {
+	case total.Lists+buckets == 0 && first != nil:
+		return fmt.Errorf("!lookaside: no list is known: %w", first)
+	case first != nil:
 		return out.Emit(report.Notef("%d lists, or lists of lists, could not be read, the first: %v.", total.Unread, first))
 	}
 	return nil
 }
 
-// heapBuckets shows the dynamic lookasides of segment heaps.
-func heapBuckets(ctx context.Context, k *model.Kernel, out report.Sink) error {
-	n := 0
+// heapBuckets shows the dynamic lookasides of segment heaps, and tells how many
+// lists they have.
+func heapBuckets(ctx context.Context, k *model.Kernel, out report.Sink) (n int, err error) {
 	for b, err := range vm.HeapBuckets(ctx, k) {
 		switch {
 		case ctx.Err() != nil:
-			return ctx.Err()
+			return n, ctx.Err()
 		case errors.Is(err, vm.ErrNotKept):
-			return nil
+			return n, nil
 		case err != nil:
-			return out.Emit(report.Notef("The lookaside lists of the segment heaps could not be read: %v.", err))
+			return n, out.Emit(report.Notef("The lookaside lists of the segment heaps could not be read: %v.", err))
 		}
 		if n == 0 {
 			if err := out.Emit(report.Note("\nLookaside lists of the segment heaps:\nNode Lookaside Bucket  Depth Max Depth  Allocates     Misses  Hit Rate       Frees     Misses  Hit Rate")); err != nil {
-				return err
+				return n, err
 			}
 		}
 		n++
 		r := &heapBucket{report.Addr(b.At), b.Node, b.Lookaside, b.Index, b.Depth, b.MaxDepth, b.Allocates, b.AllocateMisses, b.Frees, b.FreeMisses}
 		if err := out.Emit(r); err != nil {
-			return err
+			return n, err
 		}
 	}
-	return nil
+	return n, nil
 }

@@ -83,10 +83,7 @@ func showThread(ctx context.Context, s *cmd.Session, at mem.VA, out report.Sink)
 	if err != nil {
 		return out.Emit(report.Notef("Thread %s can't be shown: %v.", at, err))
 	}
-	if err := out.Emit(r); err != nil {
-		return err
-	}
-	return out.Emit(report.Text("\n"))
+	return out.Emit(r)
 }
 
 // workers shows the threads of the memory manager with their stacks.
@@ -105,6 +102,9 @@ func workers(ctx context.Context, s *cmd.Session, out report.Sink) error {
 		}
 		found++
 		if err := showThread(ctx, s, w.Thread, out); err != nil {
+			return err
+		}
+		if err := out.Emit(report.Notef("It is known by %s.\n", w.Name)); err != nil {
 			return err
 		}
 	}
@@ -141,7 +141,7 @@ func owners(ctx context.Context, s *cmd.Session, out report.Sink) error {
 		if err := showThread(ctx, s, o.Thread, out); err != nil {
 			return err
 		}
-		if err := out.Emit(report.Notef("It holds: %s.", strings.Join(o.Owns, ", "))); err != nil {
+		if err := out.Emit(report.Notef("It holds: %s.\n", strings.Join(o.Owns, ", "))); err != nil {
 			return err
 		}
 	}
