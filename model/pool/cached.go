@@ -22,6 +22,9 @@ var lookasides = []string{"PPNPagedLookasideList", "PPNxPagedLookasideList", "PP
 // maxCached bounds the blocks on all lists together.
 const maxCached = 1 << 20
 
+// lookasideDepth is the most blocks that Windows lets wait on such a list.
+const lookasideDepth = 256
+
 // maxLookasides bounds the lists of one array; real ones have 21 or 32.
 const maxLookasides = 256
 
@@ -131,15 +134,18 @@ func slist(b *[16]byte) (first mem.VA, depth uint16) {
 func (p *Pool) followList(space *mem.Space, head mem.VA, found map[mem.VA]bool) {
 	var b [16]byte
 	if _, err := space.ReadVirtual(b[:], head); err != nil {
+		p.listsLost.Add(lookasideDepth)
 		return
 	}
 	at, depth := slist(&b)
-	for range depth {
+	for i := range depth {
 		if !kernelAddress(at) || at%HeaderSize != 0 || found[at] || len(found) >= maxCached {
+			p.listsLost.Add(uint64(depth - i))
 			return
 		}
 		next, err := space.Pointer(at)
 		if err != nil {
+			p.listsLost.Add(uint64(depth - i))
 			return
 		}
 		found[at] = true

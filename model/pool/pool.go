@@ -20,6 +20,7 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+	"sync/atomic"
 
 	"gokd/model"
 	"gokd/model/mem"
@@ -176,6 +177,8 @@ type Pool struct {
 	quota  *quota
 	cached map[mem.VA]bool // bodies of blocks on lookaside lists and lists of deferred frees
 	free   *FreeLists
+
+	listsLost atomic.Uint64 // entries of lookaside lists that could not be followed
 }
 
 // Open prepares the pools of a kernel. It fails where there are no layouts of

@@ -140,6 +140,10 @@ func (p *Pool) Verify(ctx context.Context, q VerifyQuery) (*Verification, error)
 		}
 		in.pools = append(in.pools, a)
 	}
+	in.lists = p.listsLost.Load()
+	if h, err := p.heaps(ctx); err == nil && !p.PagePool() {
+		in.lists += h.ListsLost
+	}
 	v := in.compare()
 	if !q.Session && v.lacks() && p.accountSpecial(ctx, in.pools) {
 		v = in.compare()

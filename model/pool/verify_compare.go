@@ -21,6 +21,7 @@ const (
 	CauseOwnTables  Cause = "own_tables"        // the tables that the pool keeps of itself
 	CauseUnrecorded Cause = "large_unrecorded"  // large allocations that found no room in their table
 	CauseOverflow   Cause = "overflow"          // tags that found no slot share a row
+	CauseLists      Cause = "lists_missing"     // lists of freed blocks break off: what is on them looks allocated
 	CauseSpecial    Cause = "special_pool"      // allocations in special pool
 	CauseHeaps      Cause = "heaps_damaged"     // segments or ranges of segment heaps make no sense
 	CauseInFlight   Cause = "in_flight"         // processors stopped between a block and its counter
@@ -51,6 +52,7 @@ type verifyInput struct {
 	pools      []*account
 	processors int
 	own        uint64 // bytes of the pool's own tables
+	lists      uint64 // freed blocks that look allocated, as their list could not be followed
 }
 
 // compare holds the two against each other. It reads nothing.
@@ -142,18 +144,21 @@ func (c *TagCheck) judge(in *verifyInput, a *account) {
 		return
 	}
 	c.Verdict = Within
+	more, fewer := c.lacking(in, a), c.uncounted(in, a)
 	if n := in.trackers.Missing; n > 0 {
 		c.reason(CauseTrackers, 0, fmt.Sprintf("%d of %d entries of tracker tables are not in the dump", n, in.trackers.Entries))
 	}
 	switch {
-	case c.Allocs >= 0 && c.Bytes >= 0:
-		c.lacking(in, a)
-	case c.Allocs <= 0 && c.Bytes <= 0:
-		c.uncounted(in, a)
-	case len(c.Reasons) == 0:
-		c.Verdict = Differs
+	case c.Allocs > 0 && c.Bytes > 0:
+		c.Reasons = append(c.Reasons, more...)
+	case c.Allocs < 0 && c.Bytes < 0:
+		c.Reasons = append(c.Reasons, fewer...)
+	case len(more) > 0 && len(fewer) > 0:
+		// Some allocations are not found, others are found too much.
+		c.Reasons = append(append(c.Reasons, more...), fewer...)
+	case len(c.Reasons) == 0 && c.Allocs != 0 && c.Bytes != 0:
 		c.reason(CauseCounters, 0, "allocations and bytes differ in opposite directions")
-		return
+		c.Verdict = Differs
 	}
 	if len(c.Reasons) == 0 {
 		c.Verdict = Differs
@@ -164,28 +169,30 @@ func (c *TagCheck) reason(cause Cause, bytes uint64, text string) {
 	c.Reasons = append(c.Reasons, Reason{cause, bytes, text})
 }
 
-// lacking explains counters that have more than was found.
-func (c *TagCheck) lacking(in *verifyInput, a *account) {
+// lacking gives what can make counters have more than was found.
+func (c *TagCheck) lacking(in *verifyInput, a *account) (list []Reason) {
+	reason := func(cause Cause, bytes uint64, text string) { list = append(list, Reason{cause, bytes, text}) }
+	allocs, bytes := uint64(max(c.Allocs, 0)), uint64(max(c.Bytes, 0))
 	s := &a.Summary
 	if a.WalkErr != nil {
-		c.reason(CauseNotWalked, 0, a.WalkErr.Error())
+		reason(CauseNotWalked, 0, a.WalkErr.Error())
 	}
 	switch n := s.LargeMissing + s.LargeOdd; {
 	case a.LargeErr != nil:
-		c.reason(CauseLarge, 0, a.LargeErr.Error())
+		reason(CauseLarge, 0, a.LargeErr.Error())
 	case n > 0:
-		c.reason(CauseLarge, 0, fmt.Sprintf("%d entries of the table of large allocations are missing or make no sense", n))
+		reason(CauseLarge, 0, fmt.Sprintf("%d entries of the table of large allocations are missing or make no sense", n))
 	}
 	if s.TablesMissing > 0 {
-		c.reason(CauseTables, 0, fmt.Sprintf("%d page tables of the pool are not in the dump", s.TablesMissing))
+		reason(CauseTables, 0, fmt.Sprintf("%d page tables of the pool are not in the dump", s.TablesMissing))
 	}
 	if s.HeapsBroken > 0 {
-		c.reason(CauseHeaps, 0, fmt.Sprintf("%d segments or ranges of segment heaps make no sense", s.HeapsBroken))
+		reason(CauseHeaps, 0, fmt.Sprintf("%d segments or ranges of segment heaps make no sense", s.HeapsBroken))
 	}
-	if n := c.Found.Special; n > 0 && c.Allocs <= n && c.Bytes <= n*pageSize {
-		c.reason(CauseSpecial, uint64(n)*pageSize, fmt.Sprintf("%d allocations of '%s' lie in special pool", n, c.Tag))
+	if n := c.Found.Special; n > 0 && c.Allocs <= n && c.Bytes/pageSize <= n {
+		reason(CauseSpecial, uint64(n)*pageSize, fmt.Sprintf("%d allocations of '%s' lie in special pool", n, c.Tag))
 	}
-	if missing, damaged := a.unread(); uint64(c.Bytes) <= missing+damaged && uint64(c.Allocs)*minBlock <= missing+damaged {
+	if missing, damaged := a.unread(); missing+damaged > 0 && bytes <= missing+damaged && allocs <= (missing+damaged)/minBlock {
 		cause, text := CauseMissing, fmt.Sprintf("%d bytes of the %s pool are not in the dump", missing, a.Kind)
 		switch {
 		case missing == 0:
@@ -193,25 +200,31 @@ func (c *TagCheck) lacking(in *verifyInput, a *account) {
 		case damaged > 0:
 			text += fmt.Sprintf(", %d are damaged", damaged)
 		}
-		c.reason(cause, missing+damaged, text)
+		reason(cause, missing+damaged, text)
 	}
 	if c.Tag == tagBig {
-		c.reason(CauseUnrecorded, 0, "the tag of large allocations that their table had no room for")
+		reason(CauseUnrecorded, 0, "the tag of large allocations that their table had no room for")
 	}
-	if c.Tag == tagPool && a.Kind == Nonpaged && uint64(c.Bytes) <= in.own {
-		c.reason(CauseOwnTables, in.own, fmt.Sprintf("the pool's own tables, %d bytes, lie in pages that no table lists", in.own))
+	if c.Tag == tagPool && a.Kind == Nonpaged && in.own > 0 && bytes <= in.own {
+		reason(CauseOwnTables, in.own, fmt.Sprintf("the pool's own tables, %d bytes, lie in pages that no table lists", in.own))
 	}
 	if over := a.count(in.trackers.Overflow); over != (Count{}) && c.Tag == in.trackers.Overflow.Tag && c.Bytes <= over.Bytes {
-		c.reason(CauseOverflow, uint64(max(over.Bytes, 0)), "the row of tags that found no slot")
+		reason(CauseOverflow, uint64(max(over.Bytes, 0)), "the row of tags that found no slot")
 	}
+	return list
 }
 
-// uncounted explains blocks that no counter has.
-func (c *TagCheck) uncounted(in *verifyInput, a *account) {
+// uncounted gives what can make counters have less than was found.
+func (c *TagCheck) uncounted(in *verifyInput, a *account) (list []Reason) {
 	over := a.count(in.trackers.Overflow)
 	if !c.Known && -c.Bytes <= over.Bytes && -c.Allocs <= over.Live {
-		c.reason(CauseOverflow, uint64(max(over.Bytes, 0)), "the tag found no slot: its blocks are counted in the overflow row")
+		list = append(list, Reason{CauseOverflow, uint64(max(over.Bytes, 0)), "the tag found no slot: its blocks are counted in the overflow row"})
 	}
+	if n := uint64(max(-c.Allocs, 0)); in.lists > 0 && n <= in.lists {
+		list = append(list, Reason{CauseLists, in.lists * pageSize,
+			fmt.Sprintf("lists of freed blocks break off before %d blocks, which look allocated", in.lists)})
+	}
+	return list
 }
 
 // unread is the bytes of the pool whose blocks are not known.
@@ -250,20 +263,22 @@ func (in *verifyInput) overdrawn(v *Verification) {
 // block and counting it.
 func (in *verifyInput) inFlight(v *Verification) {
 	var left []*TagCheck
-	var sum int64
+	var sum uint64
+	most := uint64(in.processors)
 	for i := range v.Tags {
 		c := &v.Tags[i]
 		if c.Verdict != Differs {
 			continue
 		}
-		if len(c.Reasons) > 0 || c.Allocs == 0 || c.Bytes == 0 {
-			sum = int64(in.processors) + 1
+		n := distance(c.Allocs)
+		if len(c.Reasons) > 0 || n == 0 || c.Bytes == 0 || n > most {
+			sum = most + 1
 			break
 		}
 		left = append(left, c)
-		sum += max(c.Allocs, -c.Allocs)
+		sum += n
 	}
-	fits := sum <= int64(in.processors)
+	fits := sum <= most
 	for _, c := range left {
 		if fits {
 			c.Verdict = Within
@@ -300,12 +315,19 @@ func (v *Verification) Verdict() (Verdict, string) {
 	return Agrees, text
 }
 
+// distance is how far a difference is from none.
+func distance(d int64) uint64 {
+	if d < 0 {
+		return -uint64(d)
+	}
+	return uint64(d)
+}
+
 // worst gives the unexplained check that differs by most bytes.
 func (v *Verification) worst() *TagCheck {
 	var worst *TagCheck
-	size := func(c *TagCheck) int64 { return max(c.Bytes, -c.Bytes) }
 	for i := range v.Tags {
-		if c := &v.Tags[i]; c.Verdict == Differs && (worst == nil || size(c) > size(worst)) {
+		if c := &v.Tags[i]; c.Verdict == Differs && (worst == nil || distance(c.Bytes) > distance(worst.Bytes)) {
 			worst = c
 		}
 	}

@@ -214,6 +214,31 @@ func TestVerify_compare(t *testing.T) {
 			verdict: "differs within what is missing: 0 of 2 counters agree, 2 differ for a known reason",
 		},
 		{
+			name: "lists of freed blocks break off",
+			rows: []Usage{row("AAAA", 10, 0x500, 0, 0)}, nonpaged: map[string]Found{"AAAA": small(13, 0x600)},
+			change:  func(in *verifyInput) { in.lists = 3 },
+			want:    []string{"AAAA nonpaged -3 -256 within lists_missing"},
+			verdict: "differs within what is missing: 0 of 1 counters agree, 1 differ for a known reason",
+		},
+		{
+			name: "more than the lists had",
+			rows: []Usage{row("AAAA", 10, 0x500, 0, 0)}, nonpaged: map[string]Found{"AAAA": small(14, 0x600)},
+			change: func(in *verifyInput) { in.lists = 3 },
+			want:   []string{"AAAA nonpaged -4 -256 differs unexplained"},
+			verdict: "differs, and it can't be explained: 1 of 1 counters; the largest is tag 'AAAA' in nonpaged pool by -4 allocations, -256 bytes: " +
+				"everything that could explain it was read",
+		},
+		{
+			name: "blocks missing and blocks too many",
+			rows: []Usage{row("AAAA", 10, 0x500, 0, 0)}, nonpaged: map[string]Found{"AAAA": small(10, 0x600)},
+			change: func(in *verifyInput) {
+				in.lists = 3
+				in.pools[0].Summary.Coverage = Coverage{Walked: 0x2000, Missing: 0x1000}
+			},
+			want:    []string{"AAAA nonpaged +0 -256 within pages_missing lists_missing"},
+			verdict: "differs within what is missing: 0 of 1 counters agree, 1 differ for a known reason",
+		},
+		{
 			name: "opposite directions are no lag",
 			rows: []Usage{row("AAAA", 2, 0x500, 0, 0)}, nonpaged: map[string]Found{"AAAA": small(3, 0x400)},
 			want: []string{"AAAA nonpaged -1 +256 differs counters_disagree"},

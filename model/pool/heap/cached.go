@@ -116,6 +116,7 @@ func (c *collector) follow(what string, space *mem.Space, head mem.VA, b []byte,
 			err = fmt.Errorf("it comes back to %#x", uint64(at))
 		}
 		if err != nil {
+			c.h.ListsLost += uint64(depth) - uint64(len(*to)-start)
 			c.h.trouble(fmt.Errorf("%s at %#x: list of %d freed blocks broken after %d: %w", what, uint64(head), depth, len(*to)-start, err))
 			return
 		}

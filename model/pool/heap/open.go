@@ -31,6 +31,7 @@ type Heaps struct {
 	HeapKey, LfhKey uint64
 	List            []*Heap
 	Trouble         []error // heaps and lists that could not be read, in words
+	ListsLost       uint64  // freed blocks on lists that could not be followed: they look allocated
 
 	k        *model.Kernel
 	lay      *layout
