@@ -34,13 +34,15 @@ type bitmapHeader struct {
 
 // bitmap is the layout of a file that holds the pages whose bit is set, in
 // ascending order. The index costs eight bytes for every 16 MiB of memory, so a
-// page is found with one look at 512 bytes of the bitmap.
+// page is found with one look at 512 bytes of the bitmap; a bitmap that is kept
+// in memory has an index of its words too, and a page costs one look at a word.
 type bitmap struct {
 	first   int64
 	bits    uint64
 	present uint64      // pages that the file holds; later ones are cut off
 	sums    []uint64    // set bits before each superblock, and in all
 	data    []byte      // the bitmap, where it is small enough
+	ranks   []uint16    // then: set bits before each word, in its superblock
 	cache   *blockCache // else the way to it
 	tail    []byte      // the last superblock, without bits past the end
 }
@@ -55,6 +57,7 @@ func newBitmap(f File, start int64, count uint64) (*bitmap, error) {
 	src := io.NewSectionReader(f, start, size)
 	if size <= keepBitmap {
 		b.data = make([]byte, 0, (size+superBytes-1)/superBytes*superBytes)
+		b.ranks = make([]uint16, 0, cap(b.data)/8)
 	} else {
 		b.cache = newBlockCache(src, size, 64)
 	}
@@ -83,6 +86,9 @@ func (b *bitmap) count(chunk []byte, n int, last bool) {
 	for s := 0; s < n; s += superBytes {
 		sum := b.sums[len(b.sums)-1]
 		for w := s; w < s+superBytes; w += 8 {
+			if b.cache == nil {
+				b.ranks = append(b.ranks, uint16(sum-b.sums[len(b.sums)-1]))
+			}
 			sum += uint64(bits.OnesCount64(binary.LittleEndian.Uint64(chunk[w:])))
 		}
 		b.sums = append(b.sums, sum)
@@ -132,8 +138,12 @@ func (b *bitmap) find(pa mem.PA, want uint64) (int64, uint64, error) {
 		return 0, 0, nil
 	}
 	rank := b.sums[i] + uint64(bits.OnesCount64(word&(1<<(bit%64)-1)))
-	for w := uint64(0); w < bit/64*8; w += 8 {
-		rank += uint64(bits.OnesCount64(binary.LittleEndian.Uint64(s[w:])))
+	if b.cache == nil {
+		rank += uint64(b.ranks[pfn/64])
+	} else {
+		for w := uint64(0); w < bit/64*8; w += 8 {
+			rank += uint64(bits.OnesCount64(binary.LittleEndian.Uint64(s[w:])))
+		}
 	}
 	if rank >= b.present {
 		return 0, 0, nil

@@ -68,7 +68,7 @@ func BenchmarkPage(b *testing.B) {
 	b.ReportAllocs()
 	i, blocks := 0, 0
 	for b.Loop() {
-		n, _, _, _ := chain(&out, &pages[i%len(pages)], 0xfffffa8000000000)
+		n, _, _, _, _ := chain(&out, &pages[i%len(pages)], &pages[(i+1)%len(pages)], 0xfffffa8000000000)
 		blocks += n
 		i++
 	}

@@ -18,9 +18,8 @@ func (p Pattern) count(cells []cell.Cell) (n int) {
 	case 1:
 		value, mask := p.alts[0].value, p.alts[0].mask
 		for i := range cells {
-			if (cells[i].Tag()^value)&mask == 0 {
-				n++
-			}
+			differs := uint64((cells[i].Tag() ^ value) & mask)
+			n += int((differs - 1) >> 63)
 		}
 		return n
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -237,13 +238,14 @@ func FuzzWalk(f *testing.F) {
 	f.Add(append(goodPage()[:], make([]byte, 100)...), bytes.Repeat([]byte{0x63, 0x50, 0, 0, 0, 0, 0, 0, 0, 8, 1, 2, 3, 4, 5, 6}, 32))
 	f.Fuzz(func(t *testing.T, content, entries []byte) {
 		m := fakeTables(1)
+		const table = mem.PA(0x101000)
+		clear(m[table][:])
 		for i := range 4 { // pages that entries can lead to
 			page := new([pageSize]byte)
 			copy(page[:], content[min(len(content), i*pageSize):])
 			m[0x5000+mem.PA(i)*pageSize] = page
 		}
-		const table = mem.PA(0x101000)
-		for i := 0; i+8 <= len(entries) && i < pageSize; i += 8 {
+		for i := 0; i+8 <= len(entries) && i < 16*8; i += 8 {
 			e := binary.LittleEndian.Uint64(entries[i:])
 			if e&1 != 0 {
 				e &= 0xff | 7<<12 // low memory: pages, tables, and nothing
@@ -256,12 +258,12 @@ func FuzzWalk(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if c := sum.Coverage; c.Sum() != c.Walked || c.Walked > 512*pageSize || c.Walked != pageSize*(sum.PagesScanned+sum.PagesOther+sum.PagesMissing)+c.Large {
+		if c := sum.Coverage; c.Sum() != c.Walked || c.Walked > 16*pageSize || c.Walked != pageSize*(sum.PagesScanned+sum.PagesOther+sum.PagesMissing)+c.Large {
 			t.Fatalf("%+v", sum)
 		}
 		asked, _, err := handedOut(t.Context(), t, p, Query{Kind: Nonpaged})
-		if d := gocmp.Diff(walked, asked); err != nil || d != "" {
-			t.Fatalf("%v (-walk +index):\n%s", err, cut(d))
+		if err != nil || !slices.Equal(walked, asked) {
+			t.Fatalf("%v (-walk +index):\n%s", err, cut(gocmp.Diff(walked, asked)))
 		}
 	})
 }

@@ -32,7 +32,7 @@ func goodPage() *[pageSize]byte {
 func decodeOne(page *[pageSize]byte, kind Kind) *worker {
 	k := newWorker(&scanner{q: Query{Kind: kind}}, &window{}, 0)
 	k.room(pageCells)
-	k.page(page, 0xffff900000001000, 0)
+	k.page(page, page, 0xffff900000001000, 0)
 	return k
 }
 

@@ -127,10 +127,11 @@ func (s *scanner) newWindow(workers int) *window {
 	return w
 }
 
-// finish decodes and hands out what the windows still hold. It reports false
-// where the consumer had enough.
-func (s *scanner) finish() bool {
-	return s.flush() && s.flush() // the last window is decoded, then handed out
+// finish decodes and hands out what the windows still hold.
+func (s *scanner) finish() {
+	if s.flush() { // the last window is decoded
+		s.flush() // and handed out
+	}
 }
 
 // end waits for the workers, whatever became of the walk.

@@ -122,11 +122,10 @@ func (k *worker) decodePages(u *unit) error {
 	from := len(k.cur)
 	found := 0 // cells of the unit
 	for i, page := range k.pages {
-		if i+1 < n {
-			// Lines of the next page travel while this one is decoded.
-			if next := k.pages[i+1]; next != nil {
-				k.touched += touch(next)
-			}
+		// Lines of the next page travel while this one is decoded.
+		next := page
+		if i+1 < n && k.pages[i+1] != nil {
+			next = k.pages[i+1]
 		}
 		if page == nil {
 			k.count.PagesMissing++
@@ -138,7 +137,7 @@ func (k *worker) decodePages(u *unit) error {
 			k.room(pageCells)
 			from = len(k.cur)
 		}
-		found += k.page(page, u.va+mem.VA(i*pageSize), found)
+		found += k.page(page, next, u.va+mem.VA(i*pageSize), found)
 	}
 	k.part(from, len(k.cur))
 	return nil
@@ -201,9 +200,10 @@ func (k *worker) fetch(pa mem.PA) *[pageSize]byte {
 
 // page appends the blocks of a page to the chunk, which has room for them, and
 // gives how many. before is how many of the unit came before it.
-func (k *worker) page(page *[pageSize]byte, va mem.VA, before int) int {
+func (k *worker) page(page, next *[pageSize]byte, va mem.VA, before int) int {
 	at := len(k.cur)
-	n, free, stop, why := chain((*[pageCells]cell.Cell)(k.cur[at:at+pageCells]), page, va)
+	n, free, stop, why, touched := chain((*[pageCells]cell.Cell)(k.cur[at:at+pageCells]), page, next, va)
+	k.touched += touched
 	cover := &k.count.Coverage
 	if why != breachNone {
 		if !startsChain(page, k.scan.q.Kind, n, why) {
