@@ -3,6 +3,7 @@ package heap
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -26,6 +27,9 @@ func (h *Heaps) readCached(ctx context.Context, state mem.VA) {
 			all[p.Space] = new([]mem.VA)
 		}
 		p.cached = all[p.Space]
+	}
+	if !h.lay.lists.known || !h.lay.lists.delayKnown {
+		h.trouble(errors.New("blocks that were freed and wait on lists count as allocated where this kernel's types do not tell of the lists"))
 	}
 	c := &collector{h: h, ctx: ctx, left: maxCached}
 	if main := all[h.k.Space]; main != nil && h.lay.lists.known {

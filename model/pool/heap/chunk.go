@@ -106,6 +106,8 @@ func (h *Heaps) chunkAt(a Area, pages []*[pageSize]byte, off uint64) (ChunkInfo,
 			info.Broken = true
 		case pieceMissing:
 			info.Missing = true
+		case pieceRest:
+			info.Gap = true
 		default:
 			h.describe(&info, &w, c)
 		}

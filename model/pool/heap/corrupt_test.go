@@ -68,7 +68,7 @@ func TestCorruptions(t *testing.T) {
 				if !c.For(b) {
 					t.Skip("breaks page pools")
 				}
-				b.Fill(5, 300)
+				b.Fill(5, 150)
 				b.Heap(heaptest.Paged, 0).Large(heaptest.Ask{Tag: "Larg", Bytes: 0x30000})
 				k := b.Open()
 				sign := c.Apply(b)

@@ -29,6 +29,15 @@ func (f field) get(b []byte) uint64 {
 	return v
 }
 
+// is tells whether the field has those bits of the structure.
+func (f field) is(at, bits uint32) bool {
+	n := uint32(f.bits)
+	if n == 0 {
+		n = f.size * 8
+	}
+	return f.off*8+uint32(f.pos) == at && n == bits
+}
+
 // layout is where the fields of the heaps' structures lie in this kernel,
 // resolved once so that the walks need no names. Nothing here depends on a build
 // number: a kernel whose types lack a field is refused.
@@ -73,11 +82,11 @@ type contextLayout struct {
 
 // segmentLayout is _HEAP_PAGE_SEGMENT and _HEAP_PAGE_RANGE_DESCRIPTOR.
 type segmentLayout struct {
-	size                                      uint32
-	link                                      uint32
-	signature                                 field
-	array, count, stride                      uint32
-	tree, unused, flags, committed, unitCount field
+	size                           uint32
+	link                           uint32
+	signature                      field
+	array, count, stride           uint32
+	tree, unused, flags, unitCount field
 }
 
 // vsLayout is _HEAP_VS_SUBSEGMENT and _HEAP_VS_CHUNK_HEADER.
@@ -94,7 +103,7 @@ type vsLayout struct {
 type lfhLayout struct {
 	offsets               uint32 // where the encoded sizes lie
 	blockSize, firstBlock field  // in them
-	count, free           field
+	count                 field
 	bitmap                uint32
 }
 
@@ -245,7 +254,7 @@ func (l *layout) structures(r *resolver) {
 	s.array, s.count, s.stride = r.array("DescArray")
 	r.use("_HEAP_PAGE_RANGE_DESCRIPTOR")
 	s.tree, s.unused = r.field("TreeSignature"), r.field("UnusedBytes")
-	s.flags, s.committed, s.unitCount = r.field("RangeFlags"), r.field("CommittedPageCount"), r.field("UnitSize")
+	s.flags, s.unitCount = r.field("RangeFlags"), r.field("UnitSize")
 }
 
 func (l *layout) subsegments(r *resolver) {
@@ -260,7 +269,7 @@ func (l *layout) subsegments(r *resolver) {
 
 	f := &l.lfh
 	r.use("_HEAP_LFH_SUBSEGMENT")
-	f.count, f.free = r.field("BlockCount"), r.field("FreeCount")
+	f.count = r.field("BlockCount")
 	f.offsets, f.bitmap = r.offset("BlockOffsets"), r.offset("BlockBitmap")
 	r.use("_HEAP_LFH_SUBSEGMENT_ENCODED_OFFSETS")
 	f.blockSize, f.firstBlock = r.field("BlockSize"), r.field("FirstBlockOffset")
@@ -270,17 +279,14 @@ func (l *layout) subsegments(r *resolver) {
 // known x64 builds pass.
 func (l *layout) check() error {
 	v, s := l.vs, l.segment
-	sizes := field{size: 4, pos: 0, bits: 16}
-	alloc := field{off: 4, size: 4, pos: 16, bits: 8}
 	switch {
-	case v.chunk != unit || v.cost != sizes || v.unsafeSize != (field{size: 4, pos: 16, bits: 16}) ||
-		v.unsafePrev != (field{off: 4, size: 4, bits: 16}) || v.allocated != alloc || v.pageOffset.off != 8 || v.pageOffset.bits != 8:
+	case v.chunk != unit || !v.cost.is(0, 16) || !v.unsafeSize.is(16, 16) || !v.unsafePrev.is(32, 16) || !v.allocated.is(48, 8) || !v.pageOffset.is(64, 8):
 		return fmt.Errorf("_HEAP_VS_CHUNK_HEADER differs from the form that is known")
 	case s.size > maxStructure || s.size < 2*pageSize || s.array != 0 || s.count != units || s.stride*s.count != s.size || s.stride < 0x10:
 		return fmt.Errorf("_HEAP_PAGE_SEGMENT of %#x bytes with %d descriptors differs from the form that is known", s.size, s.count)
 	case l.heap.size > maxStructure || l.context.size > maxStructure || l.nodeSize > maxStructure:
 		return fmt.Errorf("_SEGMENT_HEAP of %#x bytes is larger than any known", l.heap.size)
-	case l.lfh.blockSize != (field{size: 2}) || l.lfh.firstBlock != (field{off: 2, size: 2}) || l.lfh.bitmap > 0x100 || l.lfh.offsets > 0x100:
+	case !l.lfh.blockSize.is(0, 16) || !l.lfh.firstBlock.is(16, 16) || l.lfh.bitmap > 0x100 || l.lfh.offsets > 0x100:
 		return fmt.Errorf("_HEAP_LFH_SUBSEGMENT differs from the form that is known")
 	case v.header > 0x100 || v.size.size != 2 || v.signature.bits != 15:
 		return fmt.Errorf("_HEAP_VS_SUBSEGMENT differs from the form that is known")

@@ -29,6 +29,7 @@ const (
 	pieceChunk
 	pieceDamaged // what lies behind a header that makes no sense
 	pieceMissing // what lies behind a header that is not in the dump
+	pieceRest    // behind the last chunk
 )
 
 // piece is a part of a VS subsegment, in bytes from its start.
@@ -52,6 +53,7 @@ type vsWalk struct {
 	pages  []*[pageSize]byte
 	at     uint64 // offset of the next header
 	end    uint64 // of the chunks
+	header uint64 // bytes of the subsegment's own header
 	before uint64 // size of the chunk before at; 0 where it is not known
 	tally  *Tally
 }
@@ -89,7 +91,8 @@ func (w *vsWalk) fits(d header, off uint64) bool {
 
 // begin reads the subsegment's own header.
 func (w *vsWalk) begin(l *vsLayout) {
-	w.at, w.end = uint64(l.header), w.area.Size
+	w.header = uint64(l.header)
+	w.at, w.end = w.header, w.area.Size
 	p := w.page(0)
 	if p == nil {
 		return
@@ -119,6 +122,12 @@ func (w *vsWalk) next(out *piece) bool {
 		return false
 	}
 	p := w.page(w.at)
+	if w.at+w.header == w.end && w.at%pageSize == 0 && (p == nil || w.decode(p, w.at).size() != w.header) {
+		// Size counted the header as well: the chunks ended with a page.
+		*out = piece{kind: pieceRest, from: w.at, to: w.end}
+		w.at = w.end
+		return true
+	}
 	if p == nil {
 		*out = piece{kind: pieceMissing, from: w.at, to: w.resume(w.at)}
 		w.at, w.before = out.to, 0
@@ -227,7 +236,7 @@ func (h *Heaps) decodeVS(dst []cell.Cell, a *Area, pages []*[pageSize]byte) ([]c
 			t.Missing += size
 		case c.kind == pieceDamaged:
 			t.Damaged += size
-		case size < 2*unit: // too small for a block
+		case c.kind == pieceRest, size < 2*unit: // no block, or too small for one
 			t.Overhead += size
 		case !c.allocated:
 			t.Free += size

@@ -127,6 +127,16 @@ func TestVS(t *testing.T) {
 			},
 			decoded{[]string{"0x40 0x50 used", "0xa0 0xf90 free"}, Tally{Allocated: 0x60, Free: 0xfa0, Overhead: 0x30 + 0x4000 - 0x1030, Blocks: 2}, nil},
 		},
+		"Size with the header, and a page behind": {
+			func(s *sub) {
+				s.b[0x20], s.b[0x21] = 0x00, 0x03
+				s.b[0x22], s.b[0x23] = 0xed, 0xa8
+				s.block(0x60)
+				s.chunk(0x3000-s.at, false)
+				s.lost[3] = true
+			},
+			decoded{[]string{"0x40 0x50 used", "0xa0 0x2f60 free"}, Tally{Allocated: 0x60, Free: 0x2f70, Overhead: 0x30 + 0x1000, Blocks: 2}, nil},
+		},
 		"a wrong signature": {
 			func(s *sub) { s.b[0x22] ^= 1; s.block(0x60); s.rest() },
 			decoded{
@@ -177,7 +187,7 @@ func TestVS(t *testing.T) {
 			},
 			decoded{
 				[]string{"0x40 0x50 used", "0xa0 0xdf0 free", "0xea0 0x2f0 used", "0x20a0 0x1f0 used", "0x22a0 0x70 used", "0x2320 0x1ce0 free"},
-				Tally{Allocated: 0x60 + 0x300 + 0x200 + 0x80, Free: 0xe00 + 0x1cf0, Missing: 0x1190 - 0x1190 + 0x2090 - 0x1190, Overhead: 0x30, Blocks: 6}, nil,
+				Tally{Allocated: 0x60 + 0x300 + 0x200 + 0x80, Free: 0xe00 + 0x1cf0, Missing: 0x2090 - 0x1190, Overhead: 0x30, Blocks: 6}, nil,
 			},
 		},
 		"a free chunk over a page that is not there": {
