@@ -219,7 +219,7 @@ func (a *atlas) pools(ctx context.Context, k *model.Kernel) error {
 		}
 		for _, r := range list {
 			x := area{start: uint64(r.Start), last: uint64(r.Last), usage: of.usage}
-			if strings.Contains(r.From, "known objects") {
+			if r.Inferred {
 				x.from = r.From
 			}
 			if of.kind == pool.Session {
