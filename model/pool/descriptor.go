@@ -159,9 +159,12 @@ func (w *descriptorWalk) nonpaged() bool {
 	if !w.named("PoolVector", 0, Descriptor{Kind: Nonpaged, Node: -1}) {
 		return false
 	}
-	for i := range w.variable("ExpNumberOfNonPagedPools", maxNodes) {
-		if !w.named("ExpNonPagedPoolDescriptor", i, Descriptor{Kind: Nonpaged, Node: int(i)}) {
-			return false
+	// With one pool the kernel uses PoolVector alone.
+	if n := w.variable("ExpNumberOfNonPagedPools", maxNodes); n > 1 {
+		for i := range n {
+			if !w.named("ExpNonPagedPoolDescriptor", i, Descriptor{Kind: Nonpaged, Node: int(i)}) {
+				return false
+			}
 		}
 	}
 	at, err := w.p.k.Global("NonPagedPoolDescriptor")

@@ -175,13 +175,14 @@ func specialReleased(page *[pageSize]byte, at mem.VA) (Block, bool) {
 // specialRanges gives where special pool lies on builds up to 17763.
 func (p *Pool) specialRanges(ctx context.Context) ([]Range, error) {
 	if !p.PagePool() {
-		return nil, fmt.Errorf("special pool of build %d lies in heaps of its own (nt!ExPoolState.SpecialHeaps), which have no range and whose pages have no known form: it is %w",
+		return nil, fmt.Errorf("special pool of build %d lies in heaps of its own (nt!ExPoolState.SpecialHeaps) and has no range: its blocks are found with those of nonpaged and of paged pool; as pages it is %w",
 			p.k.Build, ErrNotWalked)
 	}
 	list, why := p.declared(Special, p.assignedRegions, p.slotTypes, p.specialBitmaps, p.specialLimits)
-	if len(list) == 0 {
+	if _, err := p.k.Types.Type("_MI_VISIBLE_STATE"); len(list) == 0 && err != nil {
+		// 7 and 8.1: what other builds have need not be looked for.
 		ends, err := p.specialListEnds()
-		why = keepGlobal(why, err)
+		why = err
 		list = p.takeIn(nil, Special, ends, "nt!MiSpecialPool")
 	}
 	if len(list) == 0 && p.k.Build >= 7600 && p.k.Build <= 7601 {
@@ -207,8 +208,12 @@ const (
 	dynamic7Last  mem.VA = 0xfffffa7fffffffff
 )
 
-// specialLimits reads the variables of builds up to Vista and of ReactOS.
+// specialLimits reads the variables of builds up to Vista and of ReactOS, which
+// others lack.
 func (p *Pool) specialLimits(Kind) ([]Range, error) {
+	if _, err := p.k.Global("MmSpecialPoolStart"); err != nil {
+		return nil, nil
+	}
 	start, from, err := p.firstSet("MmSpecialPoolStart")
 	if err != nil {
 		return nil, err

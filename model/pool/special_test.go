@@ -128,7 +128,7 @@ func TestSpecial_ranges(t *testing.T) {
 	want := map[string]string{
 		"7601-early": "special fffff98000000000-fffffa7fffffffff published layout of Windows 7 (inferred)",
 		"7601-late":  "special fffff98000000000-fffffa7fffffffff published layout of Windows 7 (inferred)",
-		"9600":       "special pool: its range is not known: nt!MmSpecialPoolStart: its address is not known",
+		"9600":       "special pool: its range is not known: nt!MiSpecialPool: its address is not known",
 		"14393":      "special ffffcf0000000000-ffffcf80ffffffff nt!MiVisibleState",
 		"17763":      "special ffffcf0000000000-ffffcfffffffffff nt!MiVisibleState, _MI_VISIBLE_STATE.SystemVaType",
 	}
