@@ -99,7 +99,7 @@ func (a *around) show() error {
 	damage := a.loc.Damage
 	for _, b := range a.loc.Blocks {
 		// What is wrong with a header that has a row stands below its row.
-		for len(damage) > 0 && (damage[0].At < b.Header || damage[0].At == b.Header && damage[0].Resume != b.Header) {
+		for len(damage) > 0 && b.Place != pool.InSpecial && (damage[0].At < b.Header || damage[0].At == b.Header && damage[0].Resume != b.Header) {
 			if err := a.out.Emit(newDamage(a.st, damage[0])); err != nil {
 				return err
 			}
@@ -149,6 +149,13 @@ func (a *around) remarks() error {
 	}
 	if s := siteText(l); s != "" {
 		notes = append(notes, s)
+	}
+	if l.Session != nil && l.Heap == nil {
+		text := report.Sprintf("The page is that of session %d.", *l.Session)
+		if a.s.LogonSession == nil {
+			text += " !session -s chooses another."
+		}
+		notes = append(notes, text)
 	}
 	switch {
 	case l.Owner != 0:

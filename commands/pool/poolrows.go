@@ -326,7 +326,7 @@ func siteText(l *pool.Location) string {
 		}
 		text = report.Sprintf("%s lies in the block's header; its body starts at %s", l.At, l.Block.Body)
 	case pool.PartSlack:
-		text = report.Sprintf("%s lies %#x bytes behind the block's end, in what was set aside for it", l.At, uint64(l.At-l.Block.End()))
+		text = report.Sprintf("%s lies behind the block's last byte, in what was set aside for it", l.At)
 	case pool.PartChunk:
 		text = report.Sprintf("%s lies in the header that the heap keeps before the block; the block's body starts at %s", l.At, l.Block.Body)
 	case pool.PartOverhead:

@@ -59,7 +59,7 @@ func runPoolval(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sin
 		var fault *mem.Fault
 		a := &around{s: s, st: st, out: out, at: at, loc: l}
 		return a.notPool(ctx, err, errors.As(err, &fault))
-	case l.Page == nil && l.Heap == nil:
+	case l.Page == nil && l.Heap == nil && l.Block.Place != pool.InSpecial:
 		return out.Emit(report.Notef("%s lies in a large allocation, from %s on, which has no headers to check.", at, l.Block.Body))
 	}
 	v := &check{st: st, out: out, loc: &l, level: level}
@@ -128,7 +128,7 @@ func (v *check) run(ctx context.Context) error {
 	if l.Heap != nil {
 		r.What, r.Address = l.Heap.Area.Kind.String(), report.Addr(l.Heap.Area.At)
 	} else {
-		r.Address = report.Addr(l.Page.At)
+		r.Address = report.Addr(l.At.Page())
 	}
 	if err := v.out.Emit(r); err != nil {
 		return err
@@ -138,8 +138,8 @@ func (v *check) run(ctx context.Context) error {
 			return err
 		}
 	}
-	if v.level == 0 {
-		return nil
+	if v.level == 0 || l.Page == nil && l.Heap == nil {
+		return nil // a page of special pool has one header, which the verdict is about
 	}
 	if err := v.out.Emit(report.Text("\nLinked header list:\n")); err != nil {
 		return err

@@ -79,6 +79,41 @@ var scenes = []scene{
 		k := pageScene(b)
 		return k[2].Body, func(*model.Kernel) { b.M.Put(k[2].Body+8, []byte("late")...) }
 	}, []string{"!pool AT 2", "!poolval AT"}},
+	{"special", 17763, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
+		k := b.Special(heaptest.Ask{Pool: heaptest.SpecialNonpaged, Tag: "Sams", Bytes: 0x48}, false)
+		return k.Body, func(*model.Kernel) {}
+	}, []string{"!pool AT", "!pool AT 1", "!poolval AT"}},
+	{"special overwritten", 14393, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
+		k := b.Special(heaptest.Ask{Pool: heaptest.SpecialPaged, Tag: "Sams", Bytes: 0x48}, true)
+		return k.Body, func(*model.Kernel) { b.M.Put(k.Body+0x48, []byte("too long")...) }
+	}, []string{"!pool AT", "!poolval AT"}},
+	{"large", 7601, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
+		k := b.Alloc(heaptest.Ask{Pool: heaptest.NonpagedNx, Tag: "Io  ", Bytes: 0x1fb0})
+		return k.Body + 0x1fa0, func(*model.Kernel) {}
+	}, []string{"!pool AT", "!pool AT 1", "!pool AT+8", "!pool AT+10", "!poolval AT"}},
+	{"large and its rest", 7601, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
+		k := b.Alloc(heaptest.Ask{Pool: heaptest.NonpagedNx, Tag: "Io  ", Bytes: 0x1fb0})
+		return k.Body + 0x1fa0, func(*model.Kernel) {
+			b.M.Put(k.Body+0x1fb0, 0, 0, 1, 2, 'F', 'r', 'a', 'g')
+			b.M.Put(k.Body+0x1fc0, 1, 0, 4, 2, 'E', 'v', 'e', 'n')
+		}
+	}, []string{"!pool AT", "!pool AT+10", "!poolval AT+20"}},
+	{"large in heap", 19041, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
+		k := b.Alloc(heaptest.Ask{Pool: heaptest.NonpagedNx, Tag: "Proc", Bytes: 0x100000})
+		return k.Body + 0x9a4, func(*model.Kernel) {}
+	}, []string{"!pool AT"}},
+	{"session", 17763, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
+		pages := []*heaptest.PageOf{b.Session(1).Page(), b.Session(2).Page()}
+		for i, tag := range []string{"Gh05", "Gh06"} {
+			pages[i].Alloc(heaptest.Ask{Pool: heaptest.Session, Tag: tag, Bytes: 0x80})
+			pages[i].Close()
+		}
+		return pages[0].At, func(*model.Kernel) {}
+	}, []string{"!pool AT", "!pool AT 80000000"}},
+	{"nowhere", 7601, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
+		pageScene(b)
+		return 0xfffffa80f0000000, func(*model.Kernel) {}
+	}, []string{"!pool AT", "!pool 0", "!pool", "!pool AT 4", "!poolval AT", "!poolval AT 4", "!pool 7ff00000000"}},
 	{"heap good", 19041, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
 		k, _ := heapScene(b)
 		return k[1].Body, func(*model.Kernel) {}
@@ -122,11 +157,12 @@ func TestScenes(t *testing.T) {
 			harm(k)
 			s, got := session(t, k, report.Era19041)
 			for _, line := range c.lines {
-				line = replaceAT(line, at)
-				got.WriteString("> " + line + "\n")
-				if err := s.Execute(t.Context(), line); err != nil {
-					got.WriteString(err.Error() + "\n")
+				for i, plus := range []string{"AT+8", "AT+10", "AT+20"} {
+					line = strings.Replace(line, plus, (at + []mem.VA{8, 0x10, 0x20}[i]).String(), 1)
 				}
+				line = strings.Replace(line, "AT", at.String(), 1)
+				got.WriteString("> " + line + "\n")
+				_ = s.Execute(t.Context(), line) // the session prints the error
 			}
 			file := filepath.Join("testdata", "scenes", strings.ReplaceAll(c.name, " ", "-")+".txt")
 			if *update {
@@ -143,13 +179,4 @@ func TestScenes(t *testing.T) {
 			}
 		})
 	}
-}
-
-func replaceAT(line string, at mem.VA) string {
-	for i := 0; i+2 <= len(line); i++ {
-		if line[i:i+2] == "AT" {
-			return line[:i] + at.String() + line[i+2:]
-		}
-	}
-	return line
 }

@@ -55,7 +55,7 @@ func (b Block) specialPart(at mem.VA) Part {
 
 // specialDamage tells of filler that was written over.
 func specialDamage(e *SpecialError, b *Block, page *[pageSize]byte) Damage {
-	d := Damage{What: "filler of special pool", At: e.At, Size: uint64(e.Bad), Resume: e.At + mem.VA(e.Bad)}
+	d := Damage{What: "filler of special pool", At: e.At, Resume: e.At}
 	off := uint64(e.At - e.Page)
 	d.Bytes = append(d.Bytes, page[off:min(off+HeaderSize, pageSize)]...)
 	side := "behind its end"
