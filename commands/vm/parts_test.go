@@ -123,7 +123,9 @@ func withSessions(m *machine) {
 		own := m.M.Private(at, at+0xfffff, p)
 		own.Put(at, make([]byte, m.size(typ))...)
 		own.Set(at, uint64(id), typ, "SessionId")
-		own.Set(at, v[0], typ, "PagedPoolInfo", "AllocatedPagedPool")
+		if m.has(typ, "PagedPoolInfo", "AllocatedPagedPool") { // it moved within two families
+			own.Set(at, v[0], typ, "PagedPoolInfo", "AllocatedPagedPool")
+		}
 		own.Set(at, v[1], typ, "NonPagablePages")
 		own.Set(at, v[2], typ, "CommittedPages")
 	}
