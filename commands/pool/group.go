@@ -11,7 +11,7 @@ import (
 
 // Commands lists the group.
 func Commands() []*cmd.Command {
-	return []*cmd.Command{poolused, poolfind, poolCommand, poolval, poolsig, poolmap, pooltags}
+	return []*cmd.Command{poolused, poolfind, poolCommand, poolval, poolsig, poolmap, pooltag, pooltags}
 }
 
 // state is what the group keeps for the session: the pools of the target, and

@@ -21,7 +21,7 @@ func dash(n uint64) string {
 // percent gives a share as "97%"; below ten with a place after the point, and
 // all only where it is all.
 func percent(part, of uint64) string {
-	if of == 0 {
+	if of == 0 || part == 0 {
 		return "-"
 	}
 	switch share := 100 * float64(part) / float64(of); {

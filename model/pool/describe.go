@@ -115,6 +115,31 @@ func (d *Descriptions) All(t Tag) []DescriptionOf {
 	return list
 }
 
+// Matching gives the descriptions whose tags, or patterns as they are written,
+// are among those of a pattern: of each the one that goes first, by tag.
+func (d *Descriptions) Matching(p Pattern) []DescriptionOf {
+	seen := map[string]bool{}
+	var list []DescriptionOf
+	take := func(x DescriptionOf) {
+		as := Tag{' ', ' ', ' ', ' '}
+		copy(as[:], x.As)
+		if p.Match(as) && !seen[x.As] {
+			seen[x.As] = true
+			list = append(list, x)
+		}
+	}
+	for _, s := range d.sources {
+		for _, lines := range s.exact {
+			take(lines[0])
+		}
+		for _, l := range s.patterns {
+			take(l.d)
+		}
+	}
+	slices.SortFunc(list, func(a, b DescriptionOf) int { return cmp.Compare(a.As, b.As) })
+	return list
+}
+
 // Limits of a tag file: the one that comes with debuggers has some 4,000 lines.
 const (
 	maxTagFile  = 16 << 20 // bytes
