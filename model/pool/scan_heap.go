@@ -187,6 +187,8 @@ func (s *scanner) area(a *heap.Area) bool {
 		part = &cover.Free
 	case heap.AreaPages:
 		part = &cover.Large
+	case heap.AreaLost:
+		part = &cover.Missing
 	}
 	*part += a.Size
 	cover.Walked += a.Size
