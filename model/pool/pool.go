@@ -177,6 +177,7 @@ type Pool struct {
 	quota  *quota
 	cached map[mem.VA]bool // bodies of blocks on lookaside lists and lists of deferred frees
 	free   *FreeLists
+	sess   *sessionSet
 
 	listsLost atomic.Uint64 // entries of lookaside lists that could not be followed
 }

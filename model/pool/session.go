@@ -92,11 +92,35 @@ type sessionKey struct {
 	entry uint64
 }
 
-// sessions finds the sessions through their processes: _EPROCESS.Session is the
-// address of the session's structure. Up to Windows 7 that is an address of
-// system space; from 8 on it is mapped in the session's processes only. A list
-// that comes with an error lacks what the error tells.
+// sessionSet is the sessions of a machine, once found.
+type sessionSet struct {
+	list []session
+	err  error // what the list lacks
+}
+
+// sessions gives the sessions, which are looked for once. A list that comes with
+// an error lacks what the error tells. The slice is the caller's.
 func (p *Pool) sessions(ctx context.Context) ([]session, error) {
+	p.mu.Lock()
+	known := p.sess
+	p.mu.Unlock()
+	if known == nil {
+		known = &sessionSet{}
+		known.list, known.err = p.findSessions(ctx)
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		p.mu.Lock()
+		p.sess = known
+		p.mu.Unlock()
+	}
+	return slices.Clone(known.list), known.err
+}
+
+// findSessions finds the sessions through their processes: _EPROCESS.Session is
+// the address of the session's structure. Up to Windows 7 that is an address of
+// system space; from 8 on it is mapped in the session's processes only.
+func (p *Pool) findSessions(ctx context.Context) ([]session, error) {
 	if p.k.Triage() {
 		return nil, p.noSessions("memory of sessions")
 	}

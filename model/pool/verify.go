@@ -315,7 +315,7 @@ func (p *Pool) ownTables(ctx context.Context) uint64 {
 func (p *Pool) SessionTrackers(ctx context.Context, id *uint32) (*Trackers, error) {
 	const what = "session pool tracker table"
 	all, err := p.sessions(ctx)
-	if err != nil {
+	if err != nil && len(all) == 0 {
 		return nil, err
 	}
 	if id != nil {
@@ -325,9 +325,12 @@ func (p *Pool) SessionTrackers(ctx context.Context, id *uint32) (*Trackers, erro
 	case len(all) == 0 && id != nil:
 		return nil, &MissingError{what, fmt.Errorf("no process of session %d leads to it", *id)}
 	case len(all) == 0:
-		return nil, &MissingError{what, errors.New("none of the machine's sessions is in it")}
+		return nil, p.noSessions(what)
 	}
 	sum := &Trackers{}
+	if err != nil { // of the sessions that the list lacks
+		sum.Errs = append(sum.Errs, err)
+	}
 	rows := map[Tag]Usage{}
 	var failed []sessionFailure
 	for _, s := range all {
