@@ -129,7 +129,7 @@ func (r *chosen) WriteText(p *report.Printer) {
 func runSession(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) error {
 	choice, set, err := parseSession(in.Text("DefaultSession"))
 	if errors.Is(err, errSessionHelp) {
-		return out.Emit(report.Note("usage: !session [-s DefaultSession]\n\n" + sessionHelp))
+		return out.Emit(report.Text("usage: !session [-s DefaultSession]\n\n" + sessionHelp + "\n"))
 	}
 	if err != nil {
 		return cmd.Misuse(err)
