@@ -268,7 +268,7 @@ func (f *find) emit(ctx context.Context, found func(func(pool.Block, error) bool
 			break
 		}
 		if f.command != "" && b.State == pool.Allocated {
-			if failed = f.run(ctx, b); failed != nil || f.ended {
+			if failed = f.run(ctx, b); failed != nil || f.ended || ctx.Err() != nil {
 				break
 			}
 		}

@@ -128,6 +128,8 @@ func poolWords(kind pool.Kind, s pool.Summary) string {
 	read := s.PagesScanned + s.PagesOther
 	text := fmt.Sprintf("%s pool: all of its %s were read", kdPools[kind], many(read, "page"))
 	switch {
+	case s.Interrupted:
+		text = fmt.Sprintf("%s pool: %s were read before the interruption", kdPools[kind], many(read, "page"))
 	case read+s.PagesMissing == 0:
 		text = fmt.Sprintf("%s pool: no page is mapped there", kdPools[kind])
 	case s.PagesMissing > 0:
@@ -211,9 +213,9 @@ func (r *searchSummary) found() report.Text {
 	}
 	switch {
 	case r.Floor && r.Matches == 0:
-		text += "; not everything could be read"
+		text += "; not everything was read"
 	case r.Floor:
-		text += "; not everything could be read, so these are floors"
+		text += "; not everything was read, so these are floors"
 	}
 	return report.Text(text)
 }
