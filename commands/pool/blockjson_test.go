@@ -17,6 +17,7 @@ func TestAppendFields(t *testing.T) {
 	for _, r := range []*blockRecord{
 		{},
 		{Address: 0xfffffa8011111010, Header: 0xfffffa8011111000, Tag: "Leak", Size: 0x210, PreviousSize: 0x30, State: "allocated", Pool: "nonpaged"},
+		{Tag: "Leak", State: "allocated", Room: 0x220, Place: "lfh", Heap: &owner},
 		{Tag: `a\x00"\x5c`, State: "free", Protected: true, Large: true, Pool: "paged", Owner: &owner},
 		{Tag: "<&>", Missing: report.Missing{"owner_process": "page not in dump \x7f"}},
 	} {
