@@ -43,7 +43,7 @@ func (h *Heaps) readCached(ctx context.Context, state mem.VA) {
 	}
 	for _, p := range h.List {
 		if h.lay.lists.delayKnown {
-			c.list("_HEAP_VS_DELAY_FREE_CONTEXT", p.Space, p.At+mem.VA(h.lay.heap.vs+h.lay.lists.delay), p.cached)
+			c.delayed(p)
 		}
 	}
 	for _, list := range all {
@@ -84,6 +84,65 @@ func (c *collector) lookaside(space *mem.Space, at mem.VA, to *[]mem.VA) {
 		}
 		c.follow("_RTL_LOOKASIDE", space, at+mem.VA(off), b[off:], to)
 	}
+}
+
+// slotUnit is the unit of the way from a context to its slots, in bytes.
+const slotUnit = 64
+
+// delayed follows the lists of delayed frees of a heap: one in its VS context;
+// on builds that have slots one in each of them. SlotMapRef leads to a map of
+// AffinityMask + 1 entries, whose SlotRef lead to the slots, several to one
+// (win-kexp); a slot proves itself by naming the context.
+func (c *collector) delayed(p *Heap) {
+	const what = "_HEAP_VS_DELAY_FREE_CONTEXT"
+	l := &c.h.lay.lists
+	at := p.At + mem.VA(c.h.lay.heap.vs)
+	if !l.slots {
+		c.list(what, p.Space, at+mem.VA(l.delay), p.cached)
+		return
+	}
+	fail := func(err error) {
+		c.h.trouble(fmt.Errorf("delayed frees of the _HEAP_VS_CONTEXT at %#x: %w", uint64(at), err))
+	}
+	ref, err := c.number(p.Space, at, l.mapRef)
+	mask, err2 := c.number(p.Space, at, l.mask)
+	if err = errors.Join(err, err2); err != nil {
+		fail(err)
+		return
+	}
+	if ref == 0 || mask >= units {
+		fail(fmt.Errorf("a map of %d slots at %#x makes no sense", mask+1, uint64(at)+ref*slotUnit))
+		return
+	}
+	seen := map[uint64]bool{0: true}
+	for i := range mask + 1 {
+		n, err := c.number(p.Space, at+mem.VA(ref*slotUnit+i*uint64(l.mapStride)), l.slotRef)
+		if err != nil {
+			fail(err)
+			return
+		}
+		if seen[n] {
+			continue
+		}
+		seen[n] = true
+		slot := at + mem.VA(n*slotUnit)
+		owner, err := c.number(p.Space, slot, l.slotOf)
+		if err == nil && mem.VA(owner) != at {
+			err = &DamageError{What: "_HEAP_VS_AFFINITY_SLOT", At: slot, Area: p.At, Why: fmt.Sprintf("it says that it is of the context at %#x", owner)}
+		}
+		if err != nil {
+			fail(err)
+			continue
+		}
+		c.list(what, p.Space, slot+mem.VA(l.delay), p.cached)
+	}
+}
+
+// number reads a field of a structure in memory.
+func (c *collector) number(space *mem.Space, at mem.VA, f field) (uint64, error) {
+	b, err := space.Bytes(at+mem.VA(f.off), int(f.size))
+	f.off = 0
+	return f.get(b), err
 }
 
 // list follows the list of a _SLIST_HEADER in memory.

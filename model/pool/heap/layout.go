@@ -120,13 +120,17 @@ type largeLayout struct {
 // listLayout is _RTL_DYNAMIC_LOOKASIDE, _RTL_LOOKASIDE and where delayed frees
 // wait.
 type listLayout struct {
-	known          bool
-	size           uint32 // of a _RTL_DYNAMIC_LOOKASIDE
-	buckets, count uint32
-	stride, head   uint32
-	bucketCount    field
-	delayKnown     bool
-	delay          uint32 // in _HEAP_VS_CONTEXT
+	known           bool
+	size            uint32 // of a _RTL_DYNAMIC_LOOKASIDE
+	buckets, count  uint32
+	stride, head    uint32
+	bucketCount     field
+	delayKnown      bool
+	delay           uint32 // in _HEAP_VS_CONTEXT, or where slots in each of them
+	slots           bool   // _HEAP_VS_AFFINITY_SLOT, which the context's map leads to
+	mapRef, mask    field  // in _HEAP_VS_CONTEXT
+	mapStride       uint32
+	slotRef, slotOf field // in an entry of the map, in a slot
 }
 
 // resolver looks fields up and remembers what was not there.
@@ -342,5 +346,17 @@ func (l *layout) lookasideLists(r *resolver) {
 	d := &resolver{store: r.store}
 	d.use("_HEAP_VS_CONTEXT")
 	n.delay = d.offset("DelayFreeContext.ListHead")
-	n.delayKnown = d.err == nil
+	if n.delayKnown = d.err == nil; n.delayKnown {
+		return
+	}
+	// From Windows 11 24H2 on a context has slots, each with lists of its own.
+	d = &resolver{store: r.store}
+	d.use("_HEAP_VS_CONTEXT")
+	n.mapRef, n.mask = d.field("SlotMapRef"), d.field("AffinityMask")
+	n.mapStride = d.use("_HEAP_VS_SLOT_MAP")
+	n.slotRef = d.field("SlotRef")
+	d.use("_HEAP_VS_AFFINITY_SLOT")
+	n.slotOf, n.delay = d.field("VsContext"), d.offset("DelayFreeContext.ListHead")
+	n.delayKnown = d.err == nil && n.mapStride > 0 && n.mapStride <= 0x40
+	n.slots = n.delayKnown
 }
