@@ -32,7 +32,7 @@ A block that the kernel's free lists hold while its header has it in use is told
 A block's size and tag are those of its header: what a driver wrote over them is
 what is shown. Pages that the dump does not hold can't be shown. Addresses 0 and -1
 stand for the heaps of a process, which this command has no memory of to show.`,
-	Example: "!pool fffffa8000d6d010 2\n!pool fffffa8000c00050 1",
+	Example: "!pool fffffa800cc28f70\n!pool fffffa800cc28f70 3",
 	SeeAlso: []string{"!poolval", "!poolfind", "!poolused"},
 	Run:     runPool,
 }
@@ -59,9 +59,11 @@ func runPool(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sink) 
 	switch {
 	case a.at == 0 || a.at == ^mem.VA(0):
 		return cmd.Misuse(errors.New("an address in the pool is needed: 0 and -1 mean the heaps of a process, which a kernel dump does not show"))
-	case a.flags&^(flagContents|flagOne|flagQuiet) != 0:
+	case a.flags != uint64(int32(a.flags)) && a.flags != uint64(uint32(a.flags)), uint32(a.flags)&^(flagContents|flagOne|flagQuiet) != 0:
 		return cmd.Misuse(fmt.Errorf("flags %#x: want a sum of 1, 2 and 80000000", a.flags))
 	}
+	// In kd 80000000 is a negative number: its sign goes on in the upper half.
+	a.flags = uint64(uint32(a.flags))
 	var err error
 	if a.st, err = open(s); err != nil {
 		return err

@@ -30,7 +30,7 @@ owner may have written over it.
 
 A header that was overwritten by a well-formed one passes. Where the dump has no
 free lists (or they are broken elsewhere) blocks can't be held against them.`,
-	Example: "!poolval fffffa8000d6d010\n!poolval fffffa8000d6d010 3",
+	Example: "!poolval fffffa800cc28f70\n!poolval fffffa800cc28f70 2",
 	SeeAlso: []string{"!pool", "!poolfind"},
 	Run:     runPoolval,
 }
