@@ -86,6 +86,10 @@ func (r *tagBar) WriteText(p *report.Printer) {
 	if r.Tag == nil {
 		n = 0 // a bar of many tags would dwarf those of one
 	}
+	if binary == "" {
+		p.Styled(report.Symbol, "%s\n", bar(p.Blocks(), n, positive(r.max), width))
+		return
+	}
 	writeBar(p, report.Symbol, n, positive(r.max), width)
 	p.Printf("  %s\n", binary)
 }

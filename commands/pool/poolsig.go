@@ -410,7 +410,7 @@ func (g *sig) detail(t pool.TagSizes, r *signatureRow, sum *signatureSummary) er
 	}
 	for i, u := range t.Sizes {
 		if i == g.rows {
-			if err := emit(g.out, report.Notef("... and %d sizes more; -n %d shows them.", len(t.Sizes)-i, len(t.Sizes))); err != nil {
+			if err := emit(g.out, report.Notef("... and %s more; -n %d shows all.", many(uint64(len(t.Sizes)-i), "size"), len(t.Sizes))); err != nil {
 				return err
 			}
 			break
@@ -423,13 +423,18 @@ func (g *sig) detail(t pool.TagSizes, r *signatureRow, sum *signatureSummary) er
 	if err := emit(g.out, sum); err != nil {
 		return err
 	}
-	return g.conclude(t, r)
+	return g.conclude(t, r, sum)
 }
 
 // conclude says what the sizes point to.
-func (g *sig) conclude(t pool.TagSizes, r *signatureRow) error {
+func (g *sig) conclude(t pool.TagSizes, r *signatureRow, sum *signatureSummary) error {
 	if r.Counted != nil && *r.Counted > int64(t.Live) {
 		if err := emit(g.out, report.Notef("The kernel counts %d live: %d of them were not found.", *r.Counted, uint64(*r.Counted)-t.Live)); err != nil {
+			return err
+		}
+	}
+	if r.Counted != nil && *r.Counted == int64(t.Live) && sum.Floor {
+		if err := emit(g.out, report.Note("The kernel counts as many live ones: none of them is missing.")); err != nil {
 			return err
 		}
 	}

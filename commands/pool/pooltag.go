@@ -127,7 +127,7 @@ func runPooltag(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sin
 	tag, one := pattern.One()
 	t := &tagStory{s: s, st: st, out: out, tag: tag, all: in.Has("all")}
 	if !one {
-		return t.list(ctx, pattern)
+		return t.list(ctx, pattern, in.Text("Tag"))
 	}
 	for _, part := range []func(context.Context) error{t.describe, t.use, t.sizes, t.images} {
 		if err := part(ctx); err != nil {
@@ -224,7 +224,12 @@ type sizesLine struct {
 // WriteText writes one line.
 func (r *sizesLine) WriteText(p *report.Printer) {
 	text := r.Signature
-	if r.covers != "" {
+	switch {
+	case r.Counted != nil && *r.Counted == int64(r.Live):
+		// The kernel counts as many: that pages are missing does not matter.
+	case r.Counted != nil && r.covers != "":
+		text += fmt.Sprintf(" (found %d of %d: not all of the pool was read)", r.Live, *r.Counted)
+	case r.covers != "":
 		text += " (floors: not all of the pool was read)"
 	}
 	p.Printf("Sizes in %s: %s\n", r.pool, text)
@@ -284,7 +289,7 @@ func (r *knownTag) WriteText(p *report.Printer) {
 }
 
 // list shows the tags of a pattern that are in use or described.
-func (t *tagStory) list(ctx context.Context, pattern pool.Pattern) error {
+func (t *tagStory) list(ctx context.Context, pattern pool.Pattern, typed string) error {
 	rows := map[string]*knownTag{}
 	row := func(tag string, d pool.Description, known bool, text string) *knownTag {
 		r := &knownTag{Tag: tag, Description: orNull(d.Text), Binary: orNull(d.Binary), tag: tag, text: text}
@@ -324,7 +329,7 @@ func (t *tagStory) list(ctx context.Context, pattern pool.Pattern) error {
 	}
 	slices.SortFunc(list, func(a, b *knownTag) int { return cmp.Compare(a.Tag, b.Tag) })
 	if len(list) == 0 {
-		return t.out.Emit(report.Textf("No tag that matches '%s' is described or in use\n", pattern.Text()))
+		return t.out.Emit(report.Textf("No tag that matches '%s' is described or in use\n", typed))
 	}
 	if err := t.out.Emit(report.Text(" Tag       NonPaged         Paged  Description\n")); err != nil {
 		return err

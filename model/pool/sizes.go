@@ -28,13 +28,17 @@ func (s SizeUse) Bytes() uint64 {
 	return low
 }
 
+// maxSmall is the most that can be asked for of a page of small blocks: the page
+// holds a header for the block and the smallest free piece (ReactOS expool.c).
+const maxSmall = pageSize - 2*HeaderSize
+
 // Asked gives the least and the most bytes that the code which allocated a block
 // of this size can have asked for: small blocks have a header and are rounded
 // up to its size, large ones to pages where the table counts in pages.
 func (s SizeUse) Asked() (least, most uint64) {
 	switch {
 	case s.Large && s.Size%pageSize == 0 && s.Size > 0:
-		return s.Size - pageSize + 1, s.Size
+		return max(s.Size-pageSize+1, maxSmall+1), s.Size
 	case s.Large:
 		return s.Size, s.Size
 	case s.Size <= HeaderSize:

@@ -45,7 +45,7 @@ func TestSizeUse_Asked(t *testing.T) {
 	}{
 		{SizeUse{Size: 0x10}, 0, 0}, {SizeUse{Size: 0x20}, 1, 0x10}, {SizeUse{Size: 0x210}, 0x1f1, 0x200},
 		{SizeUse{Size: 0x2000, Large: true}, 0x1001, 0x2000}, {SizeUse{Size: 0x1234, Large: true}, 0x1234, 0x1234},
-		{SizeUse{Large: true}, 0, 0},
+		{SizeUse{Size: 0x1000, Large: true}, 0xfe1, 0x1000}, {SizeUse{Large: true}, 0, 0},
 	} {
 		if least, most := c.use.Asked(); least != c.least || most != c.most {
 			t.Errorf("%+v: %#x to %#x, want %#x to %#x", c.use, least, most, c.least, c.most)
