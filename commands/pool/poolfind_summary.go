@@ -139,7 +139,7 @@ func poolWords(kind pool.Kind, s pool.Summary) string {
 		text += fmt.Sprintf("; %d of them are damaged", s.PagesBroken)
 	}
 	if s.HeapsBroken > 0 {
-		text += fmt.Sprintf("; %s of segment heaps make no sense", many(s.HeapsBroken, "part"))
+		text += fmt.Sprintf("; %s of segment heaps can't be read", many(s.HeapsBroken, "part"))
 	}
 	if s.TablesMissing > 0 {
 		text += fmt.Sprintf("; %s are not in this dump, what is mapped there is not known", many(s.TablesMissing, "page table"))

@@ -161,6 +161,39 @@ func TestPoolfind_heaps(t *testing.T) {
 	}
 }
 
+// TestPoolfind_refused: heaps that don't prove themselves are not read; what is
+// known without them is shown as floors, with the reason.
+func TestPoolfind_refused(t *testing.T) {
+	t.Parallel()
+	b := builder(t, "22000")
+	b.Alloc(heaptest.Ask{Pool: heaptest.NonpagedNx, Tag: "Heap", Bytes: 0x40})
+	b.Big(heaptest.Ask{Pool: heaptest.NonpagedNx, Tag: "Heap", Bytes: 0x5000})
+	k := b.Open()
+	keys, err := k.Global("RtlpHpHeapGlobals")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.M.Put64(keys, 0x1234567812345678)
+	text := says(t, k, "!poolfind Heap", nil)
+	if d := gocmp.Diff([]string{" : tag Heap, size    0x5000, Nonpaged pool\n"}, hitsOf(text)); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
+	}
+	for _, want := range []string{
+		"\n1 found: 1 allocated (20480 bytes); not everything was read, so these are floors.\n",
+		"\nCovers: large allocations; small blocks were not walked: segment heaps of this kernel are not read",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q:\n%s", want, text)
+		}
+	}
+	text = says(t, k, "!poolused -verify Heap", nil)
+	for _, want := range []string{"\twithin: not walked\n", "\n  Small blocks were not walked: segment heaps of this kernel are not read"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q:\n%s", want, text)
+		}
+	}
+}
+
 // TestPoolfind_again: the second search is answered from the first, row for row.
 func TestPoolfind_again(t *testing.T) {
 	t.Parallel()

@@ -23,7 +23,7 @@ const (
 	CauseOverflow   Cause = "overflow"          // tags that found no slot share a row
 	CauseLists      Cause = "lists_missing"     // lists of freed blocks break off: what is on them looks allocated
 	CauseSpecial    Cause = "special_pool"      // allocations in special pool
-	CauseHeaps      Cause = "heaps_damaged"     // segments or ranges of segment heaps make no sense
+	CauseHeaps      Cause = "heaps_damaged"     // parts of segment heaps can't be read
 	CauseInFlight   Cause = "in_flight"         // processors stopped between a block and its counter
 	CauseCounters   Cause = "counters_disagree" // more allocations with fewer bytes, or the reverse
 	CauseNone       Cause = "unexplained"
@@ -187,7 +187,7 @@ func (c *TagCheck) lacking(in *verifyInput, a *account) (list []Reason) {
 		reason(CauseTables, 0, fmt.Sprintf("%d page tables of the pool are not in the dump", s.TablesMissing))
 	}
 	if s.HeapsBroken > 0 {
-		reason(CauseHeaps, 0, fmt.Sprintf("%d segments or ranges of segment heaps make no sense", s.HeapsBroken))
+		reason(CauseHeaps, 0, fmt.Sprintf("%d parts of segment heaps can't be read", s.HeapsBroken))
 	}
 	if n := c.Found.Special; n > 0 && c.Allocs <= n && c.Bytes/pageSize <= n {
 		reason(CauseSpecial, uint64(n)*pageSize, fmt.Sprintf("%d allocations of '%s' lie in special pool", n, c.Tag))
