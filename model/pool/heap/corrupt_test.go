@@ -64,6 +64,7 @@ func TestCorruptions(t *testing.T) {
 	t.Parallel()
 	for _, c := range heaptest.Corruptions {
 		t.Run(c.Name, func(t *testing.T) {
+			t.Parallel()
 			eachFamily(t, func(t *testing.T, b *heaptest.Builder) {
 				if !c.For(b) {
 					t.Skip("breaks page pools")

@@ -249,21 +249,14 @@ func (h *Heaps) prove(ctx context.Context) error {
 	for _, p := range h.List {
 		for i := range p.contexts {
 			c := &p.contexts[i]
-			at, head := c.flink, c.at+mem.VA(h.lay.context.list)
-			for n := 0; c.err == nil && n < proveSegments && at != head && kernelAddress(at) && ctx.Err() == nil; n++ {
-				s := at - mem.VA(h.lay.segment.link)
-				signature, err := p.Space.Uint64(s + mem.VA(h.lay.segment.signature.off))
-				if err != nil {
-					break
-				}
-				looked++
-				switch signature ^ uint64(s) ^ h.HeapKey ^ uint64(c.at) {
-				case segmentConstant:
-					with++
-				case 0:
-					without++
-				}
-				if at, err = p.Space.Pointer(at); err != nil {
+			// From the other end where the first segment is not in the dump.
+			for _, from := range [2]struct {
+				at   mem.VA
+				link uint32
+			}{{c.flink, 0}, {c.back, 8}} {
+				n, a, b := h.sample(ctx, p, c, from.at, from.link)
+				looked, with, without = looked+n, with+a, without+b
+				if n > 0 {
 					break
 				}
 			}
@@ -284,4 +277,32 @@ func (h *Heaps) prove(ctx context.Context) error {
 		h.constant = segmentConstant
 	}
 	return nil
+}
+
+// sample looks at the signatures of some segments of a context: how many there
+// are, and in how many the key leads to the context with the constant and
+// without.
+func (h *Heaps) sample(ctx context.Context, p *Heap, c *segContext, at mem.VA, link uint32) (looked, with, without int) {
+	head := c.at + mem.VA(h.lay.context.list)
+	if c.err != nil {
+		return 0, 0, 0
+	}
+	for looked < proveSegments && at != head && kernelAddress(at) && ctx.Err() == nil {
+		s := at - mem.VA(h.lay.segment.link)
+		signature, err := p.Space.Uint64(s + mem.VA(h.lay.segment.signature.off))
+		if err != nil {
+			break
+		}
+		looked++
+		switch signature ^ uint64(s) ^ h.HeapKey ^ uint64(c.at) {
+		case segmentConstant:
+			with++
+		case 0:
+			without++
+		}
+		if at, err = p.Space.Pointer(at + mem.VA(link)); err != nil {
+			break
+		}
+	}
+	return looked, with, without
 }

@@ -277,3 +277,86 @@ func TestSegmentsMissing(t *testing.T) {
 		})
 	}
 }
+
+// TestDescriptorsMissing leaves out descriptors that ranges begin in: what a
+// range before them covers is known, the rest is not.
+func TestDescriptorsMissing(t *testing.T) {
+	t.Parallel()
+	b := heaptest.New(t, types.Embedded(22000)[0])
+	hp := b.Heap(heaptest.NonpagedNx, 0)
+	s := hp.Segment(0)
+	hp.VS(100)
+	hp.VS(40) // from unit 0x66, over the 128th descriptor
+	hp.VS(16)
+	b.M.NotCaptured(s.At + 0x1000)
+	h := openBuilt(t, b)
+	want := []string{
+		"0x0 0x2000 descriptors", "0x2000 0x64000 VS subsegment", "0x66000 0x28000 VS subsegment",
+		"! descriptors 0x8e to 0xff of the _HEAP_PAGE_SEGMENT at +0x0: not in the dump", "0x8e000 0x72000 range without its descriptor",
+	}
+	if diff := cmp.Diff(want, showAreas(t, h, h.List[0], s.At)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestProvedFromTheEnd opens heaps whose first segments are not in the dump.
+func TestProvedFromTheEnd(t *testing.T) {
+	t.Parallel()
+	b, s := many(t)
+	b.M.NotCaptured(s[0])
+	h, err := Open(t.Context(), b.Open())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []mem.VA
+	var errs int
+	for a, err := range h.Areas(t.Context(), h.List[0]) {
+		if err != nil {
+			errs++
+		} else if a.Kind == AreaHeaders || a.Kind == AreaLost {
+			found = append(found, a.Segment)
+		}
+	}
+	if diff := cmp.Diff([]mem.VA{s[0], s[4], s[3], s[2], s[1]}, found); diff != "" || errs != 1 {
+		t.Errorf("%d errors; segments (-want +got):\n%s", errs, diff)
+	}
+}
+
+// TestOverlap walks a segment once where a list of another context leads to it
+// too.
+func TestOverlap(t *testing.T) {
+	t.Parallel()
+	b := heaptest.New(t, types.Embedded(19041)[0])
+	hp := b.Heap(heaptest.NonpagedNx, 0)
+	var twice mem.VA
+	for range 40 { // some have the alignment of large segments
+		if s := hp.Segment(0); s.At&0xffffff == 0 {
+			twice = s.At
+		}
+	}
+	hp.VS(1)
+	k := b.Open()
+	contexts, _ := b.M.Field("_SEGMENT_HEAP", "SegContexts")
+	off, _ := b.M.Field("_HEAP_SEG_CONTEXT", "SegmentListHead")
+	head := hp.At + mem.VA(contexts+off) + 0xc0
+	b.M.Put64(head, uint64(twice))
+	b.M.Put64(head+8, uint64(twice))
+	h, err := Open(t.Context(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	count, told := 0, false
+	for a, err := range h.Areas(t.Context(), h.List[0]) {
+		switch {
+		case err != nil:
+			told = told || strings.Contains(err.Error(), "overlaps the segment at "+hex(twice))
+		case a.Segment == twice && a.Kind == AreaHeaders:
+			count++
+		case a.Size > 1<<20:
+			t.Errorf("area %+v", a)
+		}
+	}
+	if count != 1 || !told {
+		t.Errorf("walked %d times, told %v", count, told)
+	}
+}
