@@ -115,6 +115,9 @@ func (p *Pool) locate(ctx context.Context, at mem.VA, session *uint32) (Location
 		if err := ctx.Err(); err != nil {
 			return l, err
 		}
+		if r.Inferred && len(l.Blocks) == 0 && l.Heap == nil {
+			l.Known = false // nothing bears out that pool lies there
+		}
 		if l.Where == "" && (!l.Known || errors.Is(err, ErrNotPool)) {
 			l.Where = p.whereIs(at)
 		}

@@ -42,10 +42,7 @@ func (s *HeapSite) Of(ctx context.Context, b Block) (heap.ChunkInfo, error) {
 func (p *Pool) locateHeap(ctx context.Context, l *Location, session *uint32) error {
 	h, err := p.heaps(ctx)
 	if err != nil {
-		if errors.Is(err, heap.ErrRefused) {
-			return fmt.Errorf("%#x: small blocks are %w: %w", uint64(l.At), ErrNotWalked, err)
-		}
-		return err
+		return p.withoutHeaps(l, err)
 	}
 	area, ok, err := areaAt(ctx, h, l.At, session)
 	if !ok {
@@ -70,6 +67,21 @@ func (p *Pool) locateHeap(ctx context.Context, l *Location, session *uint32) err
 	}
 	l.Where = fmt.Sprintf("it lies %s of the segment at %#x of the heap at %#x", what, uint64(area.Segment), uint64(area.Heap.At))
 	return fmt.Errorf("%#x: %w: %s", uint64(l.At), ErrNotPool, l.Where)
+}
+
+// withoutHeaps says what can be said where the heaps can't be read: that the
+// page is not there, or what else it is.
+func (p *Pool) withoutHeaps(l *Location, why error) error {
+	if _, err := l.space.Uint8(l.At.Page()); err != nil {
+		return fmt.Errorf("page of pool at %#x: %w", uint64(l.At.Page()), err)
+	}
+	if l.Where = p.whereIs(l.At); l.Where != "" {
+		return fmt.Errorf("%#x: %w: %s", uint64(l.At), ErrNotPool, l.Where)
+	}
+	if errors.Is(why, heap.ErrRefused) {
+		return fmt.Errorf("%#x: small blocks are %w: %w", uint64(l.At), ErrNotWalked, why)
+	}
+	return why
 }
 
 func areaAt(ctx context.Context, h *heap.Heaps, at mem.VA, session *uint32) (heap.Area, bool, error) {
