@@ -59,10 +59,10 @@ type lookasideList struct {
 // Type names the record.
 func (*lookasideList) Type() string { return "lookaside" }
 
-func newLookaside(k *model.Kernel, l vm.Lookaside) *lookasideList {
+func newLookaside(l vm.Lookaside) *lookasideList {
 	tag, _ := pool.TagOf(l.Tag)
 	r := &lookasideList{
-		Address: report.Addr(l.At), Tag: tag.Spell(), PoolType: l.Type, TypeName: vm.TypeName(k, l.Type), Size: l.Size,
+		Address: report.Addr(l.At), Tag: tag.Spell(), PoolType: l.Type, TypeName: vm.TypeName(l.Type), Size: l.Size,
 		Depth: l.Depth, MaxDepth: l.MaxDepth, Allocates: l.Allocates, AllocateMisses: l.AllocateMisses,
 		Frees: l.Frees, FreeMisses: l.FreeMisses, Paged: l.Paged(), raw: l.Tag,
 	}
@@ -178,7 +178,7 @@ func runLookaside(ctx context.Context, s *cmd.Session, in cmd.Args, out report.S
 		if err != nil {
 			return fmt.Errorf("!lookaside: %w", err)
 		}
-		return out.Emit(newLookaside(s.Kernel, l))
+		return out.Emit(newLookaside(l))
 	}
 	walk := vm.KnownLookasides
 	if in.Has("all") {
@@ -196,7 +196,7 @@ func runLookaside(ctx context.Context, s *cmd.Session, in cmd.Args, out report.S
 			}
 			continue
 		}
-		r := newLookaside(s.Kernel, l)
+		r := newLookaside(l)
 		total.add(r)
 		if err := out.Emit(r); err != nil {
 			return err

@@ -38,18 +38,19 @@ const (
 // Paged reports whether the blocks come from paged pool.
 func (l Lookaside) Paged() bool { return l.Type&paged != 0 }
 
-// TypeName spells the pool type as the enumeration of the kernel does, with the
-// bits of how to allocate.
-func TypeName(k *model.Kernel, typ uint32) string {
+// poolTypes are the names of POOL_TYPE (wdm.h).
+var poolTypes = map[uint32]string{
+	0: "NonPagedPool", 1: "PagedPool", 2: "NonPagedPoolMustSucceed", 3: "DontUseThisType", 4: "NonPagedPoolCacheAligned",
+	5: "PagedPoolCacheAligned", 6: "NonPagedPoolCacheAlignedMustS", 0x20: "NonPagedPoolSession", 0x21: "PagedPoolSession",
+	0x24: "NonPagedPoolCacheAlignedSession", 0x25: "PagedPoolCacheAlignedSession",
+	0x200: "NonPagedPoolNx", 0x204: "NonPagedPoolNxCacheAligned", 0x220: "NonPagedPoolSessionNx",
+}
+
+// TypeName spells a pool type as the documentation does, with the bits of how to
+// allocate.
+func TypeName(typ uint32) string {
 	base := typ &^ (raiseOnFailure | quotaNotRaise)
-	name := enumNames(k, "_POOL_TYPE", "")[int64(base)]
-	if base == 0 {
-		// The enumeration has a second name for 0 and 0x200.
-		name = "NonPagedPool"
-	}
-	if base == 0x200 {
-		name = "NonPagedPoolNx"
-	}
+	name := poolTypes[base]
 	if name == "" {
 		name = fmt.Sprintf("unknown type %#x", base)
 	}
