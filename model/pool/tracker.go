@@ -63,18 +63,6 @@ func (p *Pool) Usages(ctx context.Context) iter.Seq2[Usage, error] {
 	return func(yield func(Usage, error) bool) { yieldRows(p.Trackers(ctx))(yield) }
 }
 
-// usages is Usages for other tables, such as those of a session.
-func (p *Pool) usages(ctx context.Context, tables func() ([]trackerTable, error), space *mem.Space) iter.Seq2[Usage, error] {
-	return func(yield func(Usage, error) bool) {
-		list, err := tables()
-		if err != nil {
-			yield(Usage{}, err)
-			return
-		}
-		yieldRows(p.addUp(ctx, space, list, nil))(yield)
-	}
-}
-
 // yieldRows hands out the errors and then the rows of tables.
 func yieldRows(t *Trackers, err error) iter.Seq2[Usage, error] {
 	return func(yield func(Usage, error) bool) {

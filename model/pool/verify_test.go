@@ -2,6 +2,7 @@ package pool
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -359,4 +360,41 @@ func TestTrackers_lost(t *testing.T) {
 	if _, err := p.addUp(t.Context(), p.k.Space, nil, lost); !errors.As(err, new(*MissingError)) {
 		t.Errorf("nothing was read: %v", err)
 	}
+}
+
+// FuzzVerify: whatever counters and blocks say, every tag gets one verdict, a
+// difference has a reason, and equal numbers agree.
+func FuzzVerify(f *testing.F) {
+	f.Add([]byte("AAAA\x01\x02\x03\x04\x05\x06\x07\x08BBBB\xff\xff\xff\xff\x80\x00\x00\x00"), uint8(2), uint64(0), uint64(0x1000))
+	f.Add([]byte(""), uint8(0), uint64(1)<<63, ^uint64(0))
+	f.Fuzz(func(t *testing.T, data []byte, processors uint8, missing, lists uint64) {
+		next := func() int64 {
+			var b [8]byte
+			data = data[copy(b[:], data):]
+			return int64(binary.LittleEndian.Uint64(b[:]))
+		}
+		in := &verifyInput{trackers: &Trackers{Missing: missing & 1, Entries: 2}, processors: int(processors), lists: lists, own: missing, pools: pools(nil, nil)}
+		for len(data) > 0 && len(in.trackers.Rows) < 64 {
+			v := next()
+			tag, _ := TagOf(uint32(v))
+			if v>>40&1 == 0 {
+				in.trackers.Rows = append(in.trackers.Rows, Usage{Tag: tag, Nonpaged: Count{Live: next(), Bytes: next()}, Paged: Count{Live: v, Bytes: next()}})
+			}
+			in.pools[v>>41&1].tags[tag] = &Found{Allocs: next(), Bytes: next(), Large: next(), LargePages: next(), Special: v >> 50}
+		}
+		in.pools[0].Summary.Coverage = Coverage{Walked: missing, Missing: missing, Damaged: lists}
+		v := in.compare()
+		if v.Agree+v.Within+v.Differ != len(v.Tags) {
+			t.Errorf("%d+%d+%d of %d", v.Agree, v.Within, v.Differ, len(v.Tags))
+		}
+		for _, c := range v.Tags {
+			same := c.Allocs == 0 && c.Bytes == 0
+			if same && c.Verdict != Agrees || !same && len(c.Reasons) == 0 {
+				t.Errorf("%+v", c)
+			}
+		}
+		if _, text := v.Verdict(); text == "" {
+			t.Error("no verdict in words")
+		}
+	})
 }
