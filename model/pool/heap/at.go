@@ -23,6 +23,18 @@ type located struct {
 	err  error // what was wrong with it
 }
 
+// compare orders by address; of two that lists lead to, the one that proved
+// itself comes first.
+func (s located) compare(t located) int {
+	if s.at == t.at && (s.err == nil) != (t.err == nil) {
+		if s.err == nil {
+			return -1
+		}
+		return 1
+	}
+	return compare(s.at, t.at)
+}
+
 func (s located) end() mem.VA { return s.at + mem.VA(s.ctx.size()-1) }
 
 // built gives the index, which the first question builds. It reads one page per
@@ -52,12 +64,12 @@ func (h *Heaps) built(ctx context.Context) (*index, error) {
 			}
 		}
 	}
-	slices.SortStableFunc(x.segments, func(a, b located) int { return compare(a.at, b.at) })
+	slices.SortStableFunc(x.segments, located.compare)
 	slices.SortStableFunc(x.private, func(a, b located) int {
 		if a.heap.Session != b.heap.Session {
 			return compare(mem.VA(a.heap.Session), mem.VA(b.heap.Session))
 		}
-		return compare(a.at, b.at)
+		return a.compare(b)
 	})
 	slices.SortStableFunc(x.large, func(a, b Large) int { return compare(a.At, b.At) })
 	if err := ctx.Err(); err != nil {

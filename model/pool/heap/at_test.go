@@ -210,3 +210,30 @@ func TestLargeDamaged(t *testing.T) {
 		})
 	}
 }
+
+// TestForeignSegment finds a block in the heap its segment is of, though another
+// heap's list leads there too.
+func TestForeignSegment(t *testing.T) {
+	t.Parallel()
+	b, _ := small(t, 19041)
+	paged := b.Heap(heaptest.Paged, 0)
+	k := paged.VS(1).Alloc(heaptest.Ask{Tag: "Mine", Bytes: 64})
+	kernel := b.Open()
+	head := listHead(b)
+	off, _ := b.M.Field("_SEGMENT_HEAP", "SegContexts")
+	list, _ := b.M.Field("_HEAP_SEG_CONTEXT", "SegmentListHead")
+	first, err := kernel.Space.Pointer(paged.At + mem.VA(off+list))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.M.Put64(head, uint64(first))
+	b.M.Put64(head+8, uint64(first))
+	h, err := Open(t.Context(), kernel)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, ok, err := h.At(t.Context(), k.Header)
+	if !ok || err != nil || a.Heap.At != paged.At || a.Kind != AreaVS {
+		t.Errorf("found %+v, %v, %v", a, ok, err)
+	}
+}
