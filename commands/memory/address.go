@@ -4,11 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"gokd/commands/cmd"
 	"gokd/commands/report"
+	"gokd/commands/show"
 	"gokd/model"
 	"gokd/model/mem"
+	"gokd/model/pool"
 )
 
 var addressCommand = &cmd.Command{
@@ -42,6 +45,7 @@ type region struct {
 	Thread   *report.Addr   `json:"thread"`
 	Detail   *string        `json:"detail"`
 	Inferred *string        `json:"inferred"` // from what; null where the target says it
+	Block    *poolBlock     `json:"pool_block,omitempty"`
 	Missing  report.Missing `json:"missing,omitempty"`
 }
 
@@ -77,6 +81,34 @@ func (r *region) WriteText(p *report.Printer) {
 	if r.Inferred != nil {
 		p.Own("Inferred from %s.\n", *r.Inferred)
 	}
+	if b := r.Block; b != nil {
+		p.Own("In the %s block at %s, %#x bytes, tag %s; !pool %s 2 shows it.\n", b.State, b.Header, b.Size, b.tag, *r.Address)
+	}
+}
+
+// poolBlock is the block of the pool that holds an address.
+type poolBlock struct {
+	Header report.Addr `json:"header"`
+	Tag    string      `json:"tag"`
+	Size   uint64      `json:"size"`
+	State  string      `json:"state"`
+
+	tag pool.Tag
+}
+
+// blockAt gives the block of the pool that holds an address; nil where none is
+// known to.
+func blockAt(ctx context.Context, s *cmd.Session, at mem.VA) *poolBlock {
+	p, err := show.Pools(s)
+	if err != nil {
+		return nil
+	}
+	l, err := p.Locate(ctx, at)
+	if err != nil || !l.Found {
+		return nil
+	}
+	b := l.Block
+	return &poolBlock{Header: report.Addr(b.Header), Tag: b.Tag.Spell(), Size: b.Size, State: b.State.String(), tag: b.Tag}
 }
 
 // what spells the use of a region in a list.
@@ -145,6 +177,9 @@ func runAddress(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sin
 		r.Missing.Set("start", err)
 	}
 	r.Address, r.VAType = &asked, orNull(vaType)
+	if strings.HasSuffix(r.Usage, "pool") {
+		r.Block = blockAt(ctx, s, mem.VA(at))
+	}
 	if e := out.Emit(r); e != nil {
 		return e
 	}
