@@ -151,7 +151,7 @@ func compareLines(t *testing.T, want, got []string) {
 // large allocations.
 func truthLines(b *heaptest.Builder, kind pool.Kind) (small, large []string) {
 	for _, k := range b.Blocks() {
-		if kindOf(k.Pool) != kind {
+		if kindOf(k) != kind {
 			continue
 		}
 		tag := k.Tag
@@ -172,13 +172,15 @@ func truthLines(b *heaptest.Builder, kind pool.Kind) (small, large []string) {
 	return small, large
 }
 
-func kindOf(p heaptest.Pool) pool.Kind {
-	switch p {
-	case heaptest.Session:
+// kindOf gives the pool of which a block is said to be: those in special heaps
+// are of the pool that they stand in for.
+func kindOf(k *heaptest.Block) pool.Kind {
+	switch {
+	case k.Pool == heaptest.Session:
 		return pool.Session
-	case heaptest.SpecialNonpaged, heaptest.SpecialPaged:
+	case k.Place == heaptest.InSpecial:
 		return pool.Special
-	case heaptest.Paged, heaptest.PagedOther:
+	case k.Pool.Paged():
 		return pool.Paged
 	}
 	return pool.Nonpaged
@@ -355,13 +357,10 @@ func TestAllBlocks_lost(t *testing.T) {
 func TestAllBlocks_sessions(t *testing.T) {
 	t.Parallel()
 	for _, l := range types.Layouts() {
-		b := heaptest.New(t, l)
-		if b.SegmentHeaps() {
-			continue
-		}
 		t.Run(l.Family(), func(t *testing.T) {
 			t.Parallel()
 			b := heaptest.New(t, l)
+			b.Fill(4, 20) // no machine has sessions only
 			all := map[uint32]*heaptest.SessionPool{1: b.Session(1), 2: b.Session(2)}
 			for id, s := range all {
 				for i := range 100 + 50*uint64(id) {
@@ -372,6 +371,9 @@ func TestAllBlocks_sessions(t *testing.T) {
 				}
 			}
 			for i := range uint64(9) {
+				if b.SegmentHeaps() {
+					break // no form of its special pool is known
+				}
 				b.Special(heaptest.Ask{Pool: heaptest.SpecialNonpaged, Tag: "SpNp", Bytes: 100 + i*300}, i%2 == 0)
 				b.Special(heaptest.Ask{Pool: heaptest.SpecialPaged, Tag: "SpPp", Bytes: 7 + i*400}, i%2 == 1)
 			}
@@ -379,12 +381,12 @@ func TestAllBlocks_sessions(t *testing.T) {
 			for _, id := range slices.Sorted(maps.Keys(all)) {
 				compareSession(t, p, b, id)
 			}
-			if b.M.Layout.Origin().Build < 14393 {
+			if b.M.Layout.Origin().Build < 14393 || b.SegmentHeaps() {
 				return // where special pool lies is not in these machines
 			}
 			var want, got []string
 			for _, k := range b.Blocks() {
-				if kindOf(k.Pool) == pool.Special {
+				if kindOf(k) == pool.Special {
 					want = append(want, fmt.Sprintf("%#x %#x %#x %s", uint64(k.Header), uint64(k.Body), k.Size, k.Tag))
 				}
 			}
@@ -400,6 +402,49 @@ func TestAllBlocks_sessions(t *testing.T) {
 				got = append(got, fmt.Sprintf("%#x %#x %#x %s", uint64(x.Header), uint64(x.Body), x.Size, x.Tag))
 			}
 			compareLines(t, want, got)
+		})
+	}
+}
+
+// TestAllBlocks_roles compares the blocks of heaps of every role, on three nodes.
+func TestAllBlocks_roles(t *testing.T) {
+	t.Parallel()
+	for _, l := range types.Layouts() {
+		if l.Origin().Build < 18362 {
+			continue
+		}
+		t.Run(l.Family(), func(t *testing.T) {
+			t.Parallel()
+			b := heaptest.New(t, l)
+			for i, role := range []heaptest.Pool{
+				heaptest.Nonpaged, heaptest.NonpagedNx, heaptest.Paged, heaptest.PagedOther, heaptest.SpecialNonpaged, heaptest.SpecialPaged,
+			} {
+				for n := range 40 {
+					a := heaptest.Ask{Pool: role, Tag: fmt.Sprintf("Ro%d%d", i, n%3), Bytes: uint64(16 + n*37), Node: n % 3}
+					if role >= heaptest.SpecialNonpaged {
+						a.Node = 0
+					}
+					k := b.Alloc(a)
+					if n%7 == 3 {
+						b.Free(k)
+					}
+				}
+			}
+			h := b.Heap(heaptest.NonpagedNx, 0)
+			h.Segment(0).Skip(3) // free units between segments' ranges
+			h.LFH(0x60, 3).AllocAt(5, heaptest.Ask{Tag: "Slot", Bytes: 0x40})
+			h.VS(2).Hole(0x200)
+			b.Alloc(heaptest.Ask{Pool: heaptest.NonpagedNx, Tag: "Unit", Bytes: 0x210000})
+			p := openPools(t, b.Open())
+			for _, kind := range []pool.Kind{pool.Nonpaged, pool.Paged} {
+				want, wantLarge := truthLines(b, kind)
+				got, sum := lines(t, p, pool.Query{Kind: kind})
+				compareLines(t, want, got)
+				compareLines(t, wantLarge, largeLines(t, p, kind))
+				if c := sum.Coverage; c.Sum() != c.Walked || !c.Complete() {
+					t.Errorf("%s: coverage %+v", kind, c)
+				}
+			}
 		})
 	}
 }

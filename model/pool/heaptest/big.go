@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"gokd/model/mem"
+	"gokd/model/modeltest"
 )
 
 // tableSizes are the entries of the tables.
@@ -126,14 +127,23 @@ type setter interface {
 }
 
 // list is a singly linked list: the address of its _SLIST_HEADER and its entries.
-func (b *Builder) push(head, entry mem.VA) { b.lists[head] = append(b.lists[head], entry) }
+func (b *Builder) push(m *modeltest.Machine, head, entry mem.VA) {
+	b.lists[listKey{m, head}] = append(b.lists[listKey{m, head}], entry)
+}
+
+// listKey is the head of a list and the address space in which it lies.
+type listKey struct {
+	m  *modeltest.Machine
+	at mem.VA
+}
 
 // writeLists writes the heads and links (winnt.h, SLIST_HEADER of x64): depth in
 // the lowest 16 bits, the first entry's address in the second word.
 func (b *Builder) writeLists() {
-	for head, entries := range b.lists {
-		b.M.Put64(head, uint64(len(entries))|uint64(len(entries))<<16)
-		b.M.Put64(head+8, uint64(entries[0])|1)
+	for key, entries := range b.lists {
+		m, head := key.m, key.at
+		m.Put64(head, uint64(len(entries))|uint64(len(entries))<<16)
+		m.Put64(head+8, uint64(entries[0])|1)
 		for i, at := range entries {
 			next := uint64(0)
 			if i+1 < len(entries) {
@@ -141,7 +151,7 @@ func (b *Builder) writeLists() {
 			}
 			var link [8]byte
 			binary.LittleEndian.PutUint64(link[:], next)
-			b.M.Put(at, link[:]...)
+			m.Put(at, link[:]...)
 		}
 	}
 }

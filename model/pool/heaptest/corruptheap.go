@@ -11,7 +11,7 @@ import (
 func wrongKey(b *Builder) Sign {
 	at := b.M.Global("RtlpHpHeapGlobals", 8)
 	b.M.Put64(at, b.HeapKey^0x1000)
-	s := b.order[0].segments[0][0]
+	s := b.own()[0].segments[0][0]
 	told := sign(s.At, 0x2000, "with the wrong key no segment's signature leads to its heap").within(Reach{All: true})
 	told.Says = "heap key"
 	return told
@@ -27,7 +27,7 @@ func wrongSlotKey(b *Builder) Sign {
 // slotArea gives a subsegment of slots of which some are used and some not.
 func (b *Builder) slotArea() *LFH {
 	b.t.Helper()
-	for _, h := range b.order {
+	for _, h := range b.own() {
 		for _, l := range h.lfh {
 			if used, free := l.one(true), l.one(false); used != nil && free != nil {
 				return l
@@ -54,7 +54,7 @@ func (l *LFH) reach() Reach { return reach(l.At, l.Pages*mem.PageSize) }
 // chunkPair gives a subsegment and the place of a chunk in use behind another.
 func (b *Builder) chunkPair() (v *VS, i int) {
 	b.t.Helper()
-	for _, h := range b.order {
+	for _, h := range b.own() {
 		for _, v := range h.vs {
 			for i := 2; i < len(v.chunks)-2; i++ {
 				if c, before := v.chunks[i], v.chunks[i-1]; c.used && before.used && !c.block.Large() && !before.block.Large() {
@@ -98,7 +98,7 @@ func wrongChunkPrevious(b *Builder) Sign {
 
 // chunkTwice frees a block of a lookaside list again: its chunk says free.
 func chunkTwice(b *Builder) Sign {
-	for _, h := range b.order {
+	for _, h := range b.own() {
 		for _, v := range h.vs {
 			for i, c := range v.chunks {
 				if c.used && c.block.State == Cached {
@@ -154,7 +154,17 @@ func slotCount(b *Builder) Sign {
 }
 
 // firstSegment gives a heap and its first segment.
-func (b *Builder) firstSegment() (h *Heap, s *Segment) { return b.order[0], b.order[0].segments[0][0] }
+func (b *Builder) firstSegment() (h *Heap, s *Segment) { return b.own()[0], b.own()[0].segments[0][0] }
+
+// own gives the heaps that are not of a session.
+func (b *Builder) own() (list []*Heap) {
+	for _, h := range b.order {
+		if h.session == nil {
+			list = append(list, h)
+		}
+	}
+	return list
+}
 
 func segmentLoop(b *Builder) Sign {
 	_, s := b.firstSegment()
@@ -176,7 +186,7 @@ func segmentSignature(b *Builder) Sign {
 
 func foreignSegment(b *Builder) Sign {
 	h, _ := b.firstSegment()
-	other := b.order[1].segments[0][0]
+	other := b.own()[1].segments[0][0]
 	off, _ := b.M.Field("_HEAP_SEG_CONTEXT", "SegmentListHead")
 	b.M.Put64(h.context(0)+mem.VA(off), uint64(other.At))
 	return sign(other.At, 0x20, "the segment belongs to another heap")
@@ -210,7 +220,7 @@ func rangeInside(b *Builder) Sign {
 }
 
 func heapSign(b *Builder) Sign {
-	h := b.order[0]
+	h := b.own()[0]
 	b.M.Set(h.At, 0xdeadbeef, "_SEGMENT_HEAP", "Signature")
 	return sign(h.At, 0x1000, "no heap by its signature").within(Reach{Heap: h.At})
 }
@@ -221,7 +231,7 @@ func heapTwice(b *Builder) Sign {
 	at := b.state() + mem.VA(nodes)
 	lost := Reach{Heap: mem.VA(b.get64(at + 16)), More: true}
 	b.M.Put64(at+16, b.get64(at+8))
-	return Sign{At: at + 16, Last: b.order[0].At + 0xfffff, Silent: true, Lost: lost, Why: "one heap has two places"}
+	return Sign{At: at + 16, Last: b.own()[0].At + 0xfffff, Silent: true, Lost: lost, Why: "one heap has two places"}
 }
 
 func poolCount(b *Builder) Sign {
@@ -232,7 +242,7 @@ func poolCount(b *Builder) Sign {
 }
 
 func unitShift(b *Builder) Sign {
-	h := b.order[0]
+	h := b.own()[0]
 	b.M.Set(h.context(0), 63, "_HEAP_SEG_CONTEXT", "UnitShift")
 	return sign(h.At, 0x1000, "units of 2^63 bytes").within(Reach{Heap: h.At})
 }
@@ -240,7 +250,7 @@ func unitShift(b *Builder) Sign {
 // largeNode gives the metadata of a large allocation, which is made if need be.
 func (b *Builder) largeNode() mem.VA {
 	b.t.Helper()
-	for _, h := range b.order {
+	for _, h := range b.own() {
 		if root := b.get64(h.field("LargeAllocMetadata")); root != 0 {
 			return mem.VA(root)
 		}
@@ -268,7 +278,7 @@ func dynamicLoop(b *Builder) Sign {
 	for head, list := range b.lists {
 		for _, at := range list {
 			if at == k.Body {
-				b.M.Put(head, 0xff, 0xff)
+				b.M.Put(head.at, 0xff, 0xff)
 			}
 		}
 	}

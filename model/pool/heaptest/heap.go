@@ -2,6 +2,7 @@ package heaptest
 
 import (
 	"gokd/model/mem"
+	"gokd/model/modeltest"
 )
 
 // heapKey tells heaps apart: the pools of each NUMA node.
@@ -17,7 +18,10 @@ type Heap struct {
 	Node int
 
 	b        *Builder
+	m        *modeltest.Machine // the address space in which it is mapped
+	session  *SessionPool       // whose heap it is; nil: the machine's
 	area     *area
+	meta     *area         // from which it takes memory for what tells of its blocks
 	segments [2][]*Segment // by context: small units, large ones
 	vs       []*VS
 	lfh      []*LFH
@@ -58,7 +62,7 @@ func (b *Builder) Heap(p Pool, node int) *Heap {
 	if !b.SegmentHeaps() || node < 0 || node >= nodesMost {
 		b.t.Fatalf("heaptest: build %d has no segment heap of node %d", b.build, node)
 	}
-	h := b.newHeap(p, node)
+	h := b.newHeap(p, node, b.M, b.areas[p], b.areas[NonpagedNx])
 	b.heaps[key] = h
 	state := b.state()
 	nodes, _ := b.M.Field("_EX_POOL_HEAP_MANAGER_STATE", "PoolNode")
@@ -73,23 +77,22 @@ func (b *Builder) Heap(p Pool, node int) *Heap {
 		b.M.Set(state, uint64(b.nodes), "_EX_POOL_HEAP_MANAGER_STATE", "NumberOfPools")
 	case p == SpecialNonpaged || p == SpecialPaged:
 		off, _ := b.M.Field("_EX_POOL_HEAP_MANAGER_STATE", "SpecialHeaps")
-		b.M.Put64(state+mem.VA(off)+mem.VA(8*(p-SpecialNonpaged)), uint64(h.At))
+		// The places are those of a node's heaps.
+		b.M.Put64(state+mem.VA(off)+mem.VA(8*(p-SpecialNonpaged+1)), uint64(h.At))
 	default:
 		b.t.Fatalf("heaptest: pool %d has no segment heap", p)
 	}
 	return h
 }
 
-// newHeap makes the heap's own structure, which lies in nonpaged memory.
-func (b *Builder) newHeap(p Pool, node int) *Heap {
-	h := &Heap{b: b, Pool: p, Node: node, area: b.areas[p], slots: map[uint64]*LFH{}, counts: map[uint64]int{}}
-	if h.area == nil {
-		h.area = b.areas[Paged]
-	}
+// newHeap makes the heap's own structure, which lies in memory of another area
+// than its blocks.
+func (b *Builder) newHeap(p Pool, node int, m *modeltest.Machine, blocks, meta *area) *Heap {
+	h := &Heap{b: b, m: m, Pool: p, Node: node, area: blocks, meta: meta, slots: map[uint64]*LFH{}, counts: map[uint64]int{}}
 	size := pagesOf(b.size("_SEGMENT_HEAP"))
-	h.At = b.areas[NonpagedNx].take(size, mem.PageSize)
-	b.M.Put(h.At, make([]byte, size)...)
-	b.M.Set(h.At, heapSignature, "_SEGMENT_HEAP", "Signature")
+	h.At = meta.take(size, mem.PageSize)
+	m.Put(h.At, make([]byte, size)...)
+	m.Set(h.At, heapSignature, "_SEGMENT_HEAP", "Signature")
 	vs, lfh := h.field("VsContext"), h.field("LfhContext")
 	for i := range 2 {
 		c := h.context(i)
@@ -97,14 +100,14 @@ func (b *Builder) newHeap(p Pool, node int) *Heap {
 		if i == 1 {
 			unitShift, mask, first = 16, largeSegment-1, 1
 		}
-		b.M.Set(c, ^mask, "_HEAP_SEG_CONTEXT", "SegmentMask")
-		b.M.Set(c, unitShift, "_HEAP_SEG_CONTEXT", "UnitShift")
-		b.M.Set(c, unitShift-12, "_HEAP_SEG_CONTEXT", "PagesPerUnitShift")
-		b.M.Set(c, first, "_HEAP_SEG_CONTEXT", "FirstDescriptorIndex")
-		b.M.Set(c, map[int]uint64{0: 0x7f000, 1: largestInSegment}[i], "_HEAP_SEG_CONTEXT", "MaxAllocationSize")
-		b.M.Set(c, uint64(lfh), "_HEAP_SEG_CONTEXT", "LfhContext")
-		b.M.Set(c, uint64(vs), "_HEAP_SEG_CONTEXT", "VsContext")
-		b.M.Set(c, uint64(h.At), "_HEAP_SEG_CONTEXT", "Heap")
+		m.Set(c, ^mask, "_HEAP_SEG_CONTEXT", "SegmentMask")
+		m.Set(c, unitShift, "_HEAP_SEG_CONTEXT", "UnitShift")
+		m.Set(c, unitShift-12, "_HEAP_SEG_CONTEXT", "PagesPerUnitShift")
+		m.Set(c, first, "_HEAP_SEG_CONTEXT", "FirstDescriptorIndex")
+		m.Set(c, map[int]uint64{0: 0x7f000, 1: largestInSegment}[i], "_HEAP_SEG_CONTEXT", "MaxAllocationSize")
+		m.Set(c, uint64(lfh), "_HEAP_SEG_CONTEXT", "LfhContext")
+		m.Set(c, uint64(vs), "_HEAP_SEG_CONTEXT", "VsContext")
+		m.Set(c, uint64(h.At), "_HEAP_SEG_CONTEXT", "Heap")
 	}
 	b.order = append(b.order, h)
 	return h
@@ -179,7 +182,7 @@ func (b *Builder) closeHeaps() {
 			s.close()
 			list = append(list, s.At)
 		}
-		b.M.Link(list...)
+		h.m.Link(list...)
 		h.closeTree()
 		h.closeBuckets()
 		h.closeLarge()
@@ -190,8 +193,8 @@ func (b *Builder) closeHeaps() {
 				s.close()
 				ring = append(ring, s.At)
 			}
-			b.M.Link(ring...)
-			b.M.Set(h.context(i), uint64(len(h.segments[i])), "_HEAP_SEG_CONTEXT", "SegmentCount")
+			h.m.Link(ring...)
+			h.m.Set(h.context(i), uint64(len(h.segments[i])), "_HEAP_SEG_CONTEXT", "SegmentCount")
 		}
 	}
 }

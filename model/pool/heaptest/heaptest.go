@@ -131,9 +131,9 @@ type Builder struct {
 	pages       map[Pool]*PageOf // the one being filled
 	heaps       map[heapKey]*Heap
 	order       []*Heap
-	lists       map[mem.VA][]mem.VA // heads of singly linked lists and their entries
-	large       []mem.VA            // 2 MB pages of page pool
-	pending     map[Pool][]mem.VA   // bodies of deferred frees
+	lists       map[listKey][]mem.VA // heads of singly linked lists and their entries
+	large       []mem.VA             // 2 MB pages of page pool
+	pending     map[Pool][]mem.VA    // bodies of deferred frees
 	descriptors map[Pool]mem.VA
 	opened      bool
 	prcbs       []mem.VA
@@ -153,7 +153,7 @@ func New(t testing.TB, l *types.Layout) *Builder {
 	b := &Builder{
 		M: modeltest.New(t, l), t: t, l: l, build: l.Origin().Build,
 		HeapKey: 0x06bf0c72a0c1b484, LfhKey: 0x956d562fe226ecb4, Cookie: 0x3996eed28ffb414b,
-		pages: map[Pool]*PageOf{}, heaps: map[heapKey]*Heap{}, lists: map[mem.VA][]mem.VA{}, extra: map[string]uint64{}, pending: map[Pool][]mem.VA{},
+		pages: map[Pool]*PageOf{}, heaps: map[heapKey]*Heap{}, lists: map[listKey][]mem.VA{}, extra: map[string]uint64{}, pending: map[Pool][]mem.VA{},
 		sizes: tableSizes{trackers: 65, big: 4096},
 	}
 	b.areas = b.places()

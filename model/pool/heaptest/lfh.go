@@ -28,7 +28,7 @@ func (h *Heap) LFH(size, pages uint64) *LFH {
 	s := h.segment(0, pages)
 	l := &LFH{h: h, Pages: pages, BlockSize: size, At: s.units(pages, rangeLFH, 1)}
 	bytes := pages * mem.PageSize
-	h.b.M.Put(l.At, make([]byte, bytes)...)
+	h.m.Put(l.At, make([]byte, bytes)...)
 	// Two bits a slot; the slots start behind them.
 	most := bytes / size
 	l.First = (slotHeader + (most*2+63)/64*8 + unit - 1) / unit * unit
@@ -36,7 +36,7 @@ func (h *Heap) LFH(size, pages uint64) *LFH {
 	l.bits = make([]byte, (l.Count*2+63)/64*8)
 	l.slots = make([]*Block, l.Count)
 	l.Encode(uint16(size), uint16(l.First))
-	h.b.M.Set(l.At, l.Count, "_HEAP_LFH_SUBSEGMENT", "BlockCount")
+	h.m.Set(l.At, l.Count, "_HEAP_LFH_SUBSEGMENT", "BlockCount")
 	for i := range l.Count {
 		if l.crosses(i) {
 			// A slot that would cross a page is never given out, whatever it says.
@@ -46,7 +46,7 @@ func (h *Heap) LFH(size, pages uint64) *LFH {
 		at := l.slot(i)
 		l.slots[i] = h.b.add(&Block{
 			Ask: Ask{Pool: h.Pool, Node: h.Node}, Header: at, Body: at + unit, Room: size,
-			State: Free, Place: InLFH, Heap: h.At, home: l, slot: int(i),
+			State: Free, Place: InLFH, Heap: h.At, Within: h.within(), home: l, slot: int(i),
 		})
 	}
 	l.write()
@@ -64,7 +64,7 @@ func (l *LFH) Encode(size, first uint16) {
 	var b [4]byte
 	binary.LittleEndian.PutUint32(b[:], v^uint32(l.h.b.LfhKey)^page)
 	off, _ := l.h.b.M.Field("_HEAP_LFH_SUBSEGMENT", "BlockOffsets")
-	l.h.b.M.Put(l.At+mem.VA(off), b[:]...)
+	l.h.m.Put(l.At+mem.VA(off), b[:]...)
 }
 
 func (l *LFH) slot(i uint64) mem.VA { return l.At + mem.VA(l.First+i*l.BlockSize) }
@@ -85,7 +85,7 @@ func (l *LFH) set(i uint64, used bool) {
 // write writes the bitmap.
 func (l *LFH) write() {
 	off, _ := l.h.b.M.Field("_HEAP_LFH_SUBSEGMENT", "BlockBitmap")
-	l.h.b.M.Put(l.At+mem.VA(off), l.bits...)
+	l.h.m.Put(l.At+mem.VA(off), l.bits...)
 }
 
 // Full reports whether no slot is free from the last one given out on.
@@ -126,7 +126,7 @@ func (l *LFH) AllocAt(i uint64, a Ask) *Block {
 	}
 	a.Pool, a.Node = l.h.Pool, l.h.Node
 	k.Ask, k.Size, k.Type, k.State = a, size, typeOf(a), Allocated
-	b.header(b.M, k.Header, 0, size, 0, k.Type, tagBits(a.Tag, a.Protected), b.billed(a, k.Header))
+	b.header(l.h.m, k.Header, 0, size, 0, k.Type, tagBits(a.Tag, a.Protected), b.billed(a, k.Header))
 	l.set(i, true)
 	l.write()
 	return k
@@ -151,18 +151,18 @@ func (h *Heap) closeBuckets() {
 	}
 	array, _ := b.M.Field("_HEAP_LFH_CONTEXT", "Buckets")
 	for i := range uint64(129) {
-		b.M.Put64(h.field("LfhContext")+mem.VA(array)+mem.VA(8*i), 1) // not activated
+		h.m.Put64(h.field("LfhContext")+mem.VA(array)+mem.VA(8*i), 1) // not activated
 	}
 	for _, size := range sizes {
-		at := b.areas[NonpagedNx].take(b.size("_HEAP_LFH_BUCKET"), 0x40)
+		at := h.meta.take(b.size("_HEAP_LFH_BUCKET"), 0x40)
 		index := min(size/unit, 128)
-		b.M.Set(at, 1, "_HEAP_LFH_BUCKET", "State", "IsBucket")
-		b.M.Set(at, index, "_HEAP_LFH_BUCKET", "State", "BucketIndex")
-		b.M.Put64(h.field("LfhContext")+mem.VA(array)+mem.VA(8*index), uint64(at))
+		h.m.Set(at, 1, "_HEAP_LFH_BUCKET", "State", "IsBucket")
+		h.m.Set(at, index, "_HEAP_LFH_BUCKET", "State", "BucketIndex")
+		h.m.Put64(h.field("LfhContext")+mem.VA(array)+mem.VA(8*index), uint64(at))
 		off, _ := b.M.Field("_HEAP_LFH_BUCKET", "State", "AvailableSubsegmentList")
-		b.M.Link(append([]mem.VA{at + mem.VA(off)}, lists[size]...)...)
+		h.m.Link(append([]mem.VA{at + mem.VA(off)}, lists[size]...)...)
 		for _, l := range lists[size] {
-			b.M.Set(l, uint64(at), "_HEAP_LFH_SUBSEGMENT", "Owner")
+			h.m.Set(l, uint64(at), "_HEAP_LFH_SUBSEGMENT", "Owner")
 		}
 	}
 }

@@ -47,5 +47,5 @@ func (b *Builder) cachePage(k *Block) {
 		b.t.Fatalf("heaptest: no lookaside list keeps blocks of %#x bytes", k.Size)
 	}
 	stride := b.size("_GENERAL_LOOKASIDE_POOL")
-	b.push(cpu+mem.VA(off)+mem.VA((i-1)*stride), k.Body)
+	b.push(b.M, cpu+mem.VA(off)+mem.VA((i-1)*stride), k.Body)
 }

@@ -34,8 +34,13 @@ func (b *Builder) places() map[Pool]*area {
 		paged = &area{first: paged7At, last: paged7At + 0x1fffffffff, next: paged7At + 0x100000}
 	}
 	nonpaged := &area{first: nonpagedAt, last: nonpagedAt + unit512 - 1, next: nonpagedAt + 0x10000000}
+	if b.SegmentHeaps() { // special pool has no region of its own any more
+		return map[Pool]*area{
+			Nonpaged: nonpaged, NonpagedNx: nonpaged, Paged: paged, PagedOther: paged, SpecialNonpaged: nonpaged, SpecialPaged: paged,
+		}
+	}
 	return map[Pool]*area{
-		Nonpaged: nonpaged, NonpagedNx: nonpaged, Paged: paged,
+		Nonpaged: nonpaged, NonpagedNx: nonpaged, Paged: paged, PagedOther: paged,
 		SpecialNonpaged: {first: specialAt, last: specialAt + 0xffffffff, next: specialAt},
 		SpecialPaged:    {first: specialAt - unit512, last: specialAt - unit512 + 0xffffffff, next: specialAt - unit512},
 	}

@@ -24,7 +24,7 @@ func (h *Heap) Segment(ctx int) *Segment {
 	}
 	s := &Segment{h: h, ctx: ctx, shift: shift, next: first, At: h.area.take(size, size)}
 	h.segments[ctx] = append(h.segments[ctx], s)
-	m := h.b.M
+	m := h.m
 	m.Put(s.At, make([]byte, 0x2000)...)
 	m.Set(s.At, uint64(s.At)^uint64(h.context(ctx))^h.b.HeapKey^segmentKey, "_HEAP_PAGE_SEGMENT", "Signature")
 	return s
@@ -44,7 +44,7 @@ func (s *Segment) units(n uint64, flags byte, committed byte) mem.VA {
 			d[0x18], d[0x1f] = flags, byte(n)
 			binary.LittleEndian.PutUint32(d[:], rangeSignature)
 		}
-		s.h.b.M.Put(s.Descriptor(first+i), d[:]...)
+		s.h.m.Put(s.Descriptor(first+i), d[:]...)
 	}
 	return s.At + mem.VA(first<<s.shift)
 }
@@ -60,7 +60,7 @@ func (s *Segment) Skip(n uint64) {
 	if s.next+n > 256 {
 		s.h.b.t.Fatalf("heaptest: %d free units do not fit the segment at %#x", n, uint64(s.At))
 	}
-	s.h.b.M.Put(s.Descriptor(s.next)+0x1f, byte(n))
+	s.h.m.Put(s.Descriptor(s.next)+0x1f, byte(n))
 	s.next += n
 }
 
@@ -94,14 +94,14 @@ func (h *Heap) Range(a Ask) *Block {
 	room := n << shift
 	d := s.Descriptor(s.Index(at))
 	if unused := room - a.Bytes; unused > 0 {
-		h.b.M.Set(d, unused, "_HEAP_PAGE_RANGE_DESCRIPTOR", "UnusedBytes")
-		h.b.M.Set(d, 1, "_HEAP_PAGE_RANGE_DESCRIPTOR", "ExtraPresent")
+		h.m.Set(d, unused, "_HEAP_PAGE_RANGE_DESCRIPTOR", "UnusedBytes")
+		h.m.Set(d, 1, "_HEAP_PAGE_RANGE_DESCRIPTOR", "ExtraPresent")
 	}
 	for p := at; p < at+mem.VA(pagesOf(a.Bytes)); p += mem.PageSize {
-		h.b.M.Put(p, 0x20)
+		h.m.Put(p, 0x20)
 	}
 	a.Pool, a.Node = h.Pool, h.Node
-	return h.b.add(&Block{Ask: a, Header: at, Body: at, Size: a.Bytes, Room: room, Place: InRange, Heap: h.At, home: rangeHome{s, n}})
+	return h.b.add(&Block{Ask: a, Header: at, Body: at, Size: a.Bytes, Room: room, Place: InRange, Heap: h.At, Within: h.within(), home: rangeHome{s, n}})
 }
 
 // rangeHome takes units back.
@@ -113,8 +113,8 @@ type rangeHome struct {
 func (r rangeHome) free(k *Block) {
 	first := r.s.Index(k.Header)
 	for i := range r.n {
-		r.s.h.b.M.Put(r.s.Descriptor(first+i), make([]byte, 0x20)...)
+		r.s.h.m.Put(r.s.Descriptor(first+i), make([]byte, 0x20)...)
 	}
-	r.s.h.b.M.Put(r.s.Descriptor(first)+0x1f, byte(r.n))
-	r.s.h.b.freeBig(k)
+	r.s.h.m.Put(r.s.Descriptor(first)+0x1f, byte(r.n))
+	r.s.h.unmap(k)
 }

@@ -11,6 +11,7 @@ type SessionPool struct {
 	ID        uint32
 	At        mem.VA // its _MM_SESSION_SPACE
 	Processes []mem.VA
+	Heap      *Heap // of segment heaps
 
 	b     *Builder
 	space *modeltest.Machine
@@ -30,9 +31,8 @@ const (
 	sessionSlots         = 256
 )
 
-// Session starts the pool of a session with one process. Its small blocks are in
-// pages as those of other pools up to 17763; later builds have heaps for them,
-// of which nothing is public, so that large ones only can be made.
+// Session starts the pool of a session with one process: pages as those of other
+// pools up to 17763, later a heap of its own.
 func (b *Builder) Session(id uint32) *SessionPool {
 	b.t.Helper()
 	p := b.M.Process(400+uint64(id)*100, 4, "csrss.exe")
@@ -47,6 +47,9 @@ func (b *Builder) Session(id uint32) *SessionPool {
 	s.space.Set(s.At, uint64(s.area.last), typ, "PagedPoolEnd")
 	b.M.Set(p, uint64(s.At), "_EPROCESS", "Session")
 	// From 14393 on the structure itself has place for the table of tags.
+	if b.SegmentHeaps() {
+		s.startHeap()
+	}
 	s.table = sessionTags
 	if off, f, ok := b.maybe(typ, "PoolTags"); ok && f > 8 {
 		s.table = s.At + mem.VA(off)
@@ -55,6 +58,23 @@ func (b *Builder) Session(id uint32) *SessionPool {
 	}
 	b.sess = append(b.sess, s)
 	return s
+}
+
+// startHeap makes the session's heap, which _EX_HEAP_SESSION_STATE names: behind
+// the manager's state and a handle of two words (the type tables of public symbol
+// files; the embedded layouts lack it).
+func (s *SessionPool) startHeap() {
+	const state = sessionSpace + 0x400000
+	b := s.b
+	manager := b.size("_RTLP_HP_HEAP_MANAGER")
+	s.space.Put(state, make([]byte, manager+0x20)...)
+	keys := b.get64(b.state())
+	s.space.Put64(state, keys)
+	meta := &area{first: sessionSpace + 0x500000, next: sessionSpace + 0x500000}
+	s.Heap = b.newHeap(Session, 0, s.space, s.area, meta)
+	s.Heap.session = s
+	s.space.Put64(state+mem.VA(manager)+0x10, uint64(s.Heap.At))
+	s.space.Set(s.At, uint64(state), "_MM_SESSION_SPACE", "HeapState")
 }
 
 // maybe finds a field that not every family has, and its bytes.
@@ -87,7 +107,12 @@ func (s *SessionPool) Page() *PageOf {
 func (s *SessionPool) Alloc(a Ask) *Block {
 	s.b.t.Helper()
 	a.Pool = Session
-	if a.Bytes > largestSmall {
+	switch {
+	case s.Heap != nil && a.Bytes > largestSmall:
+		return s.Heap.big(a)
+	case s.Heap != nil:
+		return s.Heap.alloc(a)
+	case a.Bytes > largestSmall:
 		size := pagesOf(a.Bytes)
 		at := s.area.take(size, mem.PageSize)
 		for p := at; p < at+mem.VA(size); p += mem.PageSize {

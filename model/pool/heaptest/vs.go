@@ -36,12 +36,12 @@ func (h *Heap) VS(pages uint64) *VS {
 	s := h.segment(0, pages)
 	v := &VS{h: h, Size: pages * mem.PageSize, off: firstChunk}
 	v.At = s.units(pages, rangeVS, 1)
-	h.b.M.Put(v.At, make([]byte, v.Size)...)
+	h.m.Put(v.At, make([]byte, v.Size)...)
 	units := (v.Size - firstChunk) / unit
-	h.b.M.Set(v.At, units, "_HEAP_VS_SUBSEGMENT", "Size")
-	h.b.M.Set(v.At, units^subsegmentKey, "_HEAP_VS_SUBSEGMENT", "Signature")
-	h.b.M.Set(v.At, 1, "_HEAP_VS_SUBSEGMENT", "FullCommit")
-	h.b.M.Set(v.At, 0xffff, "_HEAP_VS_SUBSEGMENT", "CommitBitmap")
+	h.m.Set(v.At, units, "_HEAP_VS_SUBSEGMENT", "Size")
+	h.m.Set(v.At, units^subsegmentKey, "_HEAP_VS_SUBSEGMENT", "Signature")
+	h.m.Set(v.At, 1, "_HEAP_VS_SUBSEGMENT", "FullCommit")
+	h.m.Set(v.At, 0xffff, "_HEAP_VS_SUBSEGMENT", "CommitBitmap")
 	h.vs = append(h.vs, v)
 	return v
 }
@@ -91,7 +91,7 @@ func (v *VS) Alloc(a Ask) *Block {
 	at := v.chunk(chunkHeader+gap+size, true)
 	k := v.block(a, at, at+chunkHeader+mem.VA(gap), size, typeOf(a))
 	v.chunks[len(v.chunks)-1].block = k
-	v.h.b.header(v.h.b.M, k.Header, 0, size, 0, k.Type, tagBits(a.Tag, a.Protected), v.h.b.billed(a, k.Header))
+	v.h.b.header(v.h.m, k.Header, 0, size, 0, k.Type, tagBits(a.Tag, a.Protected), v.h.b.billed(a, k.Header))
 	return k
 }
 
@@ -99,7 +99,7 @@ func (v *VS) block(a Ask, at, header mem.VA, size uint64, typ byte) *Block {
 	end := v.At + mem.VA(v.off)
 	return v.h.b.add(&Block{
 		Ask: a, Header: header, Body: header + unit, Size: size, Room: uint64(end - header), Type: typ,
-		Place: InVS, Heap: v.h.At, chunk: at, home: v,
+		Place: InVS, Heap: v.h.At, Within: v.h.within(), chunk: at, home: v,
 	})
 }
 
@@ -120,9 +120,9 @@ func (v *VS) aligned(a Ask) *Block {
 	k := v.block(a, at, outer, distance+size, typeOf(a))
 	k.Inner, k.Body = inner, inner+unit
 	v.chunks[len(v.chunks)-1].block = k
-	m := v.h.b
-	m.header(m.M, outer, 0, distance+size, 0, k.Type, tagBits(a.Tag, a.Protected), m.billed(a, outer))
-	m.header(m.M, inner, distance, size, 0, k.Type|bitAligned, tagBits(a.Tag, a.Protected), m.billed(a, inner))
+	b, tag := v.h.b, tagBits(a.Tag, a.Protected)
+	b.header(v.h.m, outer, 0, distance+size, 0, k.Type, tag, b.billed(a, outer))
+	b.header(v.h.m, inner, distance, size, 0, k.Type|bitAligned, tag, b.billed(a, inner))
 	return k
 }
 
@@ -231,18 +231,18 @@ func (b *Builder) Chunk(v *VS, at mem.VA, size, previous uint64, used bool) {
 	var h [chunkHeader]byte
 	binary.LittleEndian.PutUint64(h[:], word^uint64(at)^b.HeapKey)
 	if !used {
-		b.M.Put(at, h[:8]...) // a tree node follows
+		v.h.m.Put(at, h[:8]...) // a tree node follows
 		return
 	}
 	h[8] = byte(uint64(at-v.At)>>12) ^ byte(uint64(at)^b.HeapKey)
-	b.M.Put(at, h[:]...)
+	v.h.m.Put(at, h[:]...)
 }
 
 // node writes a free chunk's place in the tree of free chunks.
-func (b *Builder) node(at, left, right, parent mem.VA) {
-	b.M.Put64(at+8, uint64(left))
-	b.M.Put64(at+0x10, uint64(right))
-	b.M.Put64(at+0x18, uint64(parent))
+func (h *Heap) node(at, left, right, parent mem.VA) {
+	h.m.Put64(at+8, uint64(left))
+	h.m.Put64(at+0x10, uint64(right))
+	h.m.Put64(at+0x18, uint64(parent))
 }
 
 // closeTree links the free chunks of the heap into its tree, which is as deep as
@@ -256,24 +256,24 @@ func (h *Heap) closeTree() {
 			}
 		}
 	}
-	root := h.b.tree(free, 0)
+	root := h.tree(free, 0)
 	off, _ := h.b.M.Field("_HEAP_VS_CONTEXT", "FreeChunkTree")
 	at := h.field("VsContext") + mem.VA(off)
-	h.b.M.Put64(at, uint64(root))
+	h.m.Put64(at, uint64(root))
 	if len(free) > 0 {
-		h.b.M.Put64(at+8, uint64(free[0]+8))
+		h.m.Put64(at+8, uint64(free[0]+8))
 	}
 }
 
 // tree links nodes, 8 bytes behind the addresses, into a balanced tree and gives
 // the address of its root node.
-func (b *Builder) tree(list []mem.VA, parent mem.VA) mem.VA {
+func (h *Heap) tree(list []mem.VA, parent mem.VA) mem.VA {
 	if len(list) == 0 {
 		return 0
 	}
 	mid := len(list) / 2
 	node := list[mid] + 8
-	b.node(list[mid], b.tree(list[:mid], node), b.tree(list[mid+1:], node), parent)
+	h.node(list[mid], h.tree(list[:mid], node), h.tree(list[mid+1:], node), parent)
 	return node
 }
 
@@ -282,7 +282,7 @@ func (b *Builder) tree(list []mem.VA, parent mem.VA) mem.VA {
 func (b *Builder) cacheChunk(k *Block) {
 	h := k.home.(*VS).h
 	size := k.Size
-	if size < 0x200 || size > 0xf80 {
+	if size < 0x200 || size > 0xf80 || h.session != nil {
 		b.t.Fatalf("heaptest: no dynamic lookaside list keeps blocks of %#x bytes", size)
 	}
 	i := 0
@@ -298,7 +298,7 @@ func (b *Builder) cacheChunk(k *Block) {
 	b.M.Put64(h.field("UserContext"), uint64(at))
 	buckets, _ := b.M.Field("_RTL_DYNAMIC_LOOKASIDE", "Buckets")
 	bucket := (size - 0x200) / 0x40 % 64
-	b.push(at+mem.VA(buckets)+mem.VA(bucket*b.size("_RTL_LOOKASIDE")), k.Body)
+	b.push(b.M, at+mem.VA(buckets)+mem.VA(bucket*b.size("_RTL_LOOKASIDE")), k.Body)
 }
 
 // Delay frees a block of a chunk onto the list of delayed frees of its heap.
@@ -309,6 +309,6 @@ func (b *Builder) Delay(k *Block) {
 		b.t.Fatalf("heaptest: the block at %#x can't be freed with delay", uint64(k.Header))
 	}
 	off, _ := b.M.Field("_HEAP_VS_CONTEXT", "DelayFreeContext")
-	b.push(v.h.field("VsContext")+mem.VA(off), k.Body)
+	b.push(v.h.m, v.h.field("VsContext")+mem.VA(off), k.Body)
 	k.State = Cached
 }
