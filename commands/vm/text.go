@@ -294,7 +294,8 @@ func (n leftOut) WriteText(p *report.Printer) {
 	if slices.ContainsFunc(s.PageFiles, func(f *pageFile) bool { return len(f.Missing) > 0 }) {
 		p.Own("Not all of the page files could be read: their structures are not in the dump.\n")
 	}
-	if s.walk != nil {
+	// The other layout has a line that this takes away.
+	if s.walk != nil && p.Era == report.Era62 {
 		p.Own("The list of processes is not complete: %v.\n", s.walk)
 	}
 }
