@@ -195,7 +195,7 @@ func TestAllBlocks_machines(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%d", l.Family(), seed), func(t *testing.T) {
 				t.Parallel()
 				b := heaptest.New(t, l)
-				b.LargePages = seed == 1
+				b.LargePages, b.Decommit = seed == 1, seed == 2
 				b.Processes = append(b.Processes, b.M.System, b.M.Process(300, 4, "smss.exe"), b.M.Process(304, 300, "csrss.exe"))
 				for range seed {
 					b.Processor()
@@ -213,6 +213,7 @@ func TestAllBlocks_machines(t *testing.T) {
 					}
 				}
 				compareTotals(t, p, b)
+				checkLists(t, p)
 				checkAt(t, p, b)
 			})
 		}
@@ -275,6 +276,25 @@ func compareTotals(t *testing.T, p *pool.Pool, b *heaptest.Builder) {
 		got = append(got, fmt.Sprintf("%s %d %d %d %d %d %d", u.Tag, u.Nonpaged.Allocs, u.Nonpaged.Frees, u.Nonpaged.Bytes, u.Paged.Allocs, u.Paged.Frees, u.Paged.Bytes))
 	}
 	compareLines(t, want, got)
+}
+
+// checkLists reads the descriptors of page pools and their free lists, which are
+// sound.
+func checkLists(t *testing.T, p *pool.Pool) {
+	t.Helper()
+	if !p.PagePool() {
+		return
+	}
+	n := 0
+	for _, err := range p.Descriptors(t.Context()) {
+		if n++; err != nil {
+			t.Error(err)
+		}
+	}
+	f, err := p.FreeLists(t.Context())
+	if err != nil || !f.Complete() || f.Len() == 0 || n < 2 {
+		t.Errorf("%d descriptors, free lists: %+v, %v", n, f, err)
+	}
 }
 
 // checkAt looks some blocks up by an address inside them.

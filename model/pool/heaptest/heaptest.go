@@ -118,6 +118,7 @@ type Builder struct {
 	HeapKey, LfhKey uint64 // of segment heaps
 	Cookie          uint64 // of the processes charged, from 9600 on
 	LargePages      bool   // nonpaged page pool lies in 2 MB pages
+	Decommit        bool   // free pages of a heap's chunks have no memory
 	// ShortPages hides the slots of LFH subsegments by the page number of the
 	// address's lower half, as MemProcFS reads them before build 26100; else by the
 	// lower half of the page number.

@@ -219,6 +219,24 @@ func (v *VS) close() {
 		v.h.b.Chunk(v, v.At+mem.VA(c.off), c.size, previous, c.used)
 		previous = c.size
 	}
+	if v.h.b.Decommit {
+		v.decommit()
+	}
+}
+
+// decommit takes the pages away that lie in a free chunk as a whole, behind its
+// header; the bitmap has a bit for each page.
+func (v *VS) decommit() {
+	bits := uint64(1)<<(v.Size/mem.PageSize) - 1
+	for _, c := range v.chunks {
+		first := pagesOf(c.off+chunkHeader+unit) / mem.PageSize
+		for page := first; !c.used && (page+1)*mem.PageSize <= c.off+c.size; page++ {
+			v.h.m.Unmap(v.At + mem.VA(page*mem.PageSize))
+			bits &^= 1 << page
+			v.h.m.Set(v.At, 0, "_HEAP_VS_SUBSEGMENT", "FullCommit")
+		}
+	}
+	v.h.m.Set(v.At, bits, "_HEAP_VS_SUBSEGMENT", "CommitBitmap")
 }
 
 // Chunk writes the header of a chunk: its sizes are hidden by the chunk's
