@@ -152,6 +152,9 @@ func (a *around) remarks() error {
 	if s := siteText(l); s != "" {
 		notes = append(notes, s)
 	}
+	if l.Found && l.Block.State == pool.Cached {
+		notes = append(notes, "The block was freed and waits on a list for its next use or its release; its header still has it in use.")
+	}
 	if l.Session != nil && l.Heap == nil {
 		text := report.Sprintf("The page is that of session %d.", *l.Session)
 		if a.s.LogonSession == nil {

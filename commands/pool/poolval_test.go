@@ -75,6 +75,16 @@ var scenes = []scene{
 		k := pageScene(b)
 		return k[2].Body, func(*model.Kernel) { b.M.Put(k[2].Header+3, 2) }
 	}, []string{"!pool AT 2", "!poolval AT"}},
+	{"page kept", 9600, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
+		k := pageScene(b)
+		b.Cache(k[0])
+		return k[0].Body, func(*model.Kernel) {}
+	}, []string{"!pool AT 2"}},
+	{"page kept twice", 9600, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
+		k := pageScene(b)
+		b.Cache(k[0])
+		return k[0].Body, func(*model.Kernel) { b.M.Put64(k[0].Body, uint64(k[0].Body)) }
+	}, []string{"!pool AT 2", "!poolval AT"}},
 	{"page free links", 7601, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
 		k := pageScene(b)
 		return k[2].Body, func(*model.Kernel) { b.M.Put(k[2].Body+8, []byte("late")...) }
@@ -122,6 +132,19 @@ var scenes = []scene{
 		k, _ := heapScene(b)
 		return k[1].Body, func(*model.Kernel) { b.M.Put(k[1].Header+mem.VA(k[1].Room)-4, []byte("a text that is too long")...) }
 	}, []string{"!pool AT", "!poolval AT"}},
+	{"heap kept", 22000, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
+		k, _ := heapScene(b)
+		b.Cache(k[0])
+		return k[0].Body, func(*model.Kernel) {}
+	}, []string{"!pool AT 2"}},
+	{"heap freed twice", 22000, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
+		h := b.Heap(heaptest.NonpagedNx, 0)
+		vs := h.VS(4)
+		k := vs.Alloc(heaptest.Ask{Pool: heaptest.NonpagedNx, Tag: "Leak", Bytes: 0x300})
+		vs.Alloc(heaptest.Ask{Pool: heaptest.NonpagedNx, Tag: "Irp ", Bytes: 0x1e8})
+		b.Cache(k)
+		return k.Body, func(*model.Kernel) { b.Chunk(vs, k.Header-0x10, k.Room+0x10, 0, false) }
+	}, []string{"!pool AT 2", "!poolval AT"}},
 	{"heap header", 22000, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
 		k, _ := heapScene(b)
 		return k[1].Body, func(*model.Kernel) { b.M.Put(k[1].Header+2, 0xff, 3) }

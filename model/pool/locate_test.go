@@ -344,3 +344,56 @@ func FuzzLocate(f *testing.F) {
 		}
 	})
 }
+
+// FuzzLocateHeap breaks subsegments of a segment heap at will.
+func FuzzLocateHeap(f *testing.F) {
+	f.Add([]byte("too long a text"), uint16(0x350))
+	f.Add(make([]byte, 64), uint16(0x10))
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff}, uint16(0x4028))
+	b := heaptest.New(f, types.Embedded(19041)[0])
+	h := b.Heap(heaptest.NonpagedNx, 0)
+	vs := h.VS(4)
+	lfh := h.LFH(0x40, 1)
+	for i := range 12 {
+		a := heaptest.Ask{Pool: heaptest.NonpagedNx, Tag: "Leak", Bytes: uint64(i)*0x48 + 1, Owner: b.M.System}
+		vs.Alloc(a)
+		a.Bytes = 0x30
+		lfh.AllocAt(uint64(3*i), a)
+	}
+	k := b.Open()
+	p, err := pool.Open(k)
+	if err != nil {
+		f.Fatal(err)
+	}
+	areas := []struct {
+		at   mem.VA
+		size int
+	}{{vs.At, 4 * mem.PageSize}, {lfh.At, mem.PageSize}}
+	var good [2][]byte
+	for i, a := range areas {
+		good[i] = make([]byte, a.size)
+		if _, err := k.Space.ReadVirtual(good[i], a.at); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte, off uint16) {
+		for i, a := range areas {
+			area := append([]byte(nil), good[i]...)
+			copy(area[int(off)%len(area):], data)
+			b.M.Put(a.at, area...)
+			for at := a.at; at < a.at+mem.VA(a.size); at += 0x3f0 {
+				l, err := p.Locate(t.Context(), at)
+				if err == nil && !l.Found && len(l.Damage) == 0 {
+					t.Fatalf("%#x: no block and no reason", uint64(at))
+				}
+				last := a.at
+				for _, b := range l.Blocks {
+					if b.Header < last || b.Room == 0 || b.Header+mem.VA(b.Room) > a.at+mem.VA(a.size) {
+						t.Fatalf("block %+v behind %#x", b, uint64(last))
+					}
+					last = b.Header + mem.VA(b.Room)
+				}
+			}
+		}
+	})
+}
