@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"gokd/commands/cmd"
+	"gokd/commands/show"
 	"gokd/model"
 	"gokd/model/pool"
 )
@@ -30,7 +31,7 @@ func open(s *cmd.Session) (*state, error) {
 	if err != nil || st.kernel == s.Kernel {
 		return st, err
 	}
-	p, err := pool.Open(s.Kernel)
+	p, err := show.Pools(s)
 	if err != nil {
 		return nil, err
 	}
