@@ -133,7 +133,9 @@ func (r *sizeBar) WriteText(p *report.Printer) {
 	width := min(p.Width()-44, 40)
 	free := min(max(int(float64(r.FreeBytes)/float64(max(all, 1))*float64(width)+0.5), 1), width)
 	used, empty := glyphs(p)
-	p.Styled(report.Symbol, "%s", repeat(used, width-free))
+	if free < width {
+		p.Styled(report.Symbol, "%s", repeat(used, width-free))
+	}
 	p.Styled(report.Address, "%s", repeat(empty, free))
 	p.Printf("\n")
 }
@@ -189,6 +191,7 @@ type mapper struct {
 	count           int
 	tag, size, frag bool
 	begun           bool // a part of this pool was drawn
+	uncounted       bool // it was said that the kernel's counters are not known
 }
 
 // head begins a part, apart from the one before it.
@@ -232,7 +235,14 @@ func (m *mapper) pool(ctx context.Context, kind pool.Kind) error {
 // tags draws what the tags hold, as the kernel counts it.
 func (m *mapper) tags(ctx context.Context, kind pool.Kind) error {
 	all, err := m.st.counted(ctx, kind)
-	if err != nil {
+	switch {
+	case err == nil:
+	case !m.size && !m.frag:
+		return err
+	case m.uncounted:
+		return nil // it was said of the pool before
+	default:
+		m.uncounted = true
 		return emit(m.out, report.Notef("The kernel's counters of tags are not known: %v.", err))
 	}
 	rows := make([]*tagBar, 0, len(all))

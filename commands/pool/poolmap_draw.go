@@ -48,7 +48,9 @@ func bar(blocks bool, n, most uint64, width int) string {
 // writeBar writes a bar, filled with blanks to its width.
 func writeBar(p *report.Printer, style report.Style, n, most uint64, width int) {
 	s := bar(p.Blocks(), n, most, width)
-	p.Styled(style, "%s", s)
+	if s != "" {
+		p.Styled(style, "%s", s)
+	}
 	p.Printf("%s", repeat(" ", width-utf8.RuneCountInString(s)))
 }
 

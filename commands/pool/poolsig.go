@@ -225,8 +225,10 @@ func poolKinds(in cmd.Args) []pool.Kind {
 // does not keep the others from being shown; where none can, that is the error.
 func eachPool(ctx context.Context, out report.Sink, kinds []pool.Kind, show func(context.Context, pool.Kind) error) error {
 	var failed []error
-	for i, kind := range kinds {
-		if i > 0 {
+	var notes []report.Record
+	shown := 0
+	for _, kind := range kinds {
+		if shown > 0 {
 			if err := out.Emit(report.Text("\n")); err != nil {
 				return err
 			}
@@ -235,21 +237,25 @@ func eachPool(ctx context.Context, out report.Sink, kinds []pool.Kind, show func
 		var sink *sinkError
 		switch {
 		case err == nil:
+			shown++
 			continue
 		case ctx.Err() != nil:
 			return ctx.Err()
 		case errors.As(err, &sink):
 			return sink.err
 		}
-		failed = append(failed, err)
-		if len(kinds) > 1 {
-			if err := out.Emit(report.Notef("The %s pool is not shown: %v.", kind, err)); err != nil {
-				return err
-			}
+		notes = append(notes, report.Notef("The %s pool is not shown: %v.", kind, err))
+		if len(failed) == 0 || failed[len(failed)-1].Error() != err.Error() {
+			failed = append(failed, err)
 		}
 	}
-	if len(failed) == len(kinds) {
+	if shown == 0 {
 		return errors.Join(failed...)
+	}
+	for _, n := range notes {
+		if err := out.Emit(n); err != nil {
+			return err
+		}
 	}
 	return nil
 }

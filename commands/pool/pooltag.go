@@ -148,6 +148,8 @@ type tagStory struct {
 	out report.Sink
 	tag pool.Tag
 	all bool
+
+	uncounted bool // the kernel's counters are not known
 }
 
 // describe tells what the sources say of the tag.
@@ -181,14 +183,17 @@ func (t *tagStory) describe(context.Context) error {
 
 // use tells what the tag holds, by the kernel's counters.
 func (t *tagStory) use(ctx context.Context) error {
-	if err := emit(t.out, report.Text("\n                 Allocs        Frees       Live          Bytes  Of pool  Rank\n")); err != nil {
-		return err
-	}
+	head := report.Text("\n                 Allocs        Frees       Live          Bytes  Of pool  Rank\n")
 	for _, kind := range []pool.Kind{pool.Nonpaged, pool.Paged} {
 		all, err := t.st.counted(ctx, kind)
 		if err != nil {
+			t.uncounted = true
 			return emit(t.out, report.Notef("The kernel's counters of tags are not known: %v.", err))
 		}
+		if err := emit(t.out, head); err != nil {
+			return err
+		}
+		head = ""
 		n := all[t.tag]
 		r := &tagUse{Tag: t.tag.Spell(), Pool: kind.String(), Allocs: n.Allocs, Frees: n.Frees, Live: n.Live, Bytes: n.Bytes}
 		rank := 1
@@ -247,6 +252,8 @@ func (t *tagStory) sizes(ctx context.Context) error {
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
+		case err != nil && t.uncounted:
+			continue // a dump without them has no pool either, and that was said
 		case err != nil:
 			if err := emit(t.out, report.Notef("Sizes in %s pool: %v.", kind, err)); err != nil {
 				return err

@@ -174,8 +174,11 @@ func (c *codeReader) routine(inst disasm.Inst) string {
 	case inst.HasMem && inst.Mem.PCRel:
 		to, _ = c.s.k.Space.Pointer(mem.VA(inst.Mem.Addr))
 	}
-	if to == 0 {
+	switch {
+	case to == 0:
 		return ""
+	case uint64(to) < c.m.Size:
+		return c.imported(uint64(to))
 	}
 	name := c.s.k.NameOf(c.s.ctx, to)
 	if name.Function == "" || name.Offset != 0 {
@@ -184,11 +187,28 @@ func (c *codeReader) routine(inst disasm.Inst) string {
 	return name.String()
 }
 
+// imported names the routine of an import that no loader has bound: pages that
+// come from an image file have the place of its name there (PE format, Hint/Name
+// Table: a number of 16 bits, then the name).
+func (c *codeReader) imported(rva uint64) string {
+	const most = 128
+	name, err := c.s.k.Space.CString(c.m.Base+mem.VA(rva)+2, most)
+	if err != nil || name == "" {
+		return ""
+	}
+	for i := range len(name) {
+		if !letter(name[i]) {
+			return ""
+		}
+	}
+	return name
+}
+
 // takesTag reports whether a routine's argument is a pool tag, by the
 // declarations in the kit's documentation (wdm.h, ntifs.h,
 // fltkernel.h, ndis.h, storport.h).
 func takesTag(routine string, argument int) bool {
-	_, name, _ := strings.Cut(routine, "!")
+	name := routine[strings.IndexByte(routine, '!')+1:]
 	switch {
 	case strings.HasPrefix(name, "ExAllocatePool"), strings.HasPrefix(name, "FsRtlAllocatePool"):
 		return argument == 3 // type or flags, bytes, tag

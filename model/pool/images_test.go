@@ -10,6 +10,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 
+	"gokd/dumpfmt/dumptest/shared"
 	"gokd/model"
 	"gokd/model/mem"
 	"gokd/model/modeltest"
@@ -74,6 +75,10 @@ func tagMachine(t *testing.T, l *types.Layout) *model.Kernel {
 	code(0x1300, "\x81\x78\x10Leak", "\xc3")
 	// lea rcx,[rcx+6B61654Ch]: an offset, no operand
 	code(0x1400, "\x48\x8d\x89Leak", "\xc3")
+	// mov edx,'Leak'; jmp [import that is not bound]
+	code(0x1500, "\xba\x4c\x65\x61\x6b", "\x48\xff\x25", rel(0x1500+5+7, 0x3808))
+	m.Put64(driverAt+0x3808, 0x3900)
+	code(0x3900, "\x12\x34ExFreePoolWithTag\x00")
 	code(0x3010, "Leak")
 	code(0x3100, "LeakDetector")
 	code(0x3ffe, "Leak") // across two pages
@@ -107,9 +112,11 @@ func TestSearchTag(t *testing.T) {
 			}
 			at := func(rva mem.VA) mem.VA { return driverAt + rva }
 			want := []TagUser{
-				{At: at(0x1012), Places: 8, ByKind: [5]int{1, 1, 2, 3, 1}, Best: []TagPlace{
+				{At: at(0x1012), Places: 9, ByKind: [5]int{1, 1, 2, 3, 2}, Best: []TagPlace{
 					{At: at(0x1012), Section: ".text", Kind: AsTag, Inst: at(0x1010), Instruction: "mov r8d,6B61654Ch",
 						Argument: 3, Call: at(0x101a), Routine: "nt!ExAllocatePoolWithTag"},
+					{At: at(0x1501), Section: ".text", Kind: AsTag, Inst: at(0x1500), Instruction: "mov edx,6B61654Ch",
+						Argument: 2, Call: at(0x1505), Routine: "ExFreePoolWithTag"},
 					{At: at(0x1101), Section: ".text", Kind: AsOperand, Protected: true, Inst: at(0x1100),
 						Instruction: "mov edx,0EB61654Ch", Argument: 2, Call: at(0x1108)},
 					{At: at(0x1204), Section: ".text", Kind: AsOperand, Inst: at(0x1200),
@@ -139,6 +146,25 @@ func TestSearchTag(t *testing.T) {
 				t.Errorf("%d images, %d absent, %d partly", s.Images, s.Absent, s.Partly)
 			}
 		})
+	}
+}
+
+// TestSearchTag_real searches a real driver, of which the file is at hand.
+func TestSearchTag_real(t *testing.T) {
+	t.Parallel()
+	k := modeltest.OpenDump(t, shared.Path(t, "dumps/real/triage_x64.dmp"), modeltest.Images(shared.Path(t, "symstore")))
+	s, err := SearchTag(context.Background(), k, tagOf("FxDr"))
+	if err != nil || len(s.Users) != 1 {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	u := s.Users[0]
+	if u.Module.Image != "Wdf01000.sys" || u.Places != 11 || u.ByKind != [5]int{InText: 1, AsOperand: 1, AsTag: 9} || u.Lost != 16 {
+		t.Errorf("%s: %d places, %v, %d pages missing", u.Module.Image, u.Places, u.ByKind, u.Lost)
+	}
+	want := TagPlace{At: u.Module.Base + 0x2d41f, Section: ".text", Kind: AsTag, Inst: u.Module.Base + 0x2d41d,
+		Instruction: "mov r8d,72447846h", Argument: 3, Call: u.Module.Base + 0x2d423, Routine: "ExAllocatePoolWithTag"}
+	if diff := gocmp.Diff(want, u.Best[0]); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
