@@ -62,7 +62,7 @@ var scenes = []scene{
 	{"page overrun", 9600, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
 		k := pageScene(b)
 		return k[1].Body, func(*model.Kernel) { b.M.Put(k[1].Header+mem.VA(k[1].Size)-4, []byte("a text that is too long")...) }
-	}, []string{"!pool AT", "!poolval AT"}},
+	}, []string{"!pool AT", "!poolval AT", "!poolfind Thre -small"}},
 	{"page previous size", 14393, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
 		k := pageScene(b)
 		return k[1].Body, func(*model.Kernel) { b.M.Put(k[1].Header, 0x13) }
@@ -131,7 +131,7 @@ var scenes = []scene{
 	{"heap overrun", 19041, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
 		k, _ := heapScene(b)
 		return k[1].Body, func(*model.Kernel) { b.M.Put(k[1].Header+mem.VA(k[1].Room)-4, []byte("a text that is too long")...) }
-	}, []string{"!pool AT", "!poolval AT"}},
+	}, []string{"!pool AT", "!poolval AT", "!poolfind Thre -small"}},
 	{"heap kept", 22000, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
 		k, _ := heapScene(b)
 		b.Cache(k[0])

@@ -79,10 +79,22 @@ func (p *Pool) withoutHeaps(l *Location, why error) error {
 		return fmt.Errorf("%#x: %w: %s", uint64(l.At), ErrNotPool, l.Where)
 	}
 	if errors.Is(why, heap.ErrRefused) {
-		return fmt.Errorf("%#x: small blocks are %w: %w", uint64(l.At), ErrNotWalked, why)
+		return &unreadHeaps{l.At, why}
 	}
 	return why
 }
+
+// unreadHeaps says why the block at an address can't be told: it is ErrNotWalked
+// and heap.ErrRefused.
+type unreadHeaps struct {
+	at  mem.VA
+	why error
+}
+
+func (e *unreadHeaps) Error() string { return fmt.Sprintf("block at %#x: %v", uint64(e.at), e.why) }
+
+// Unwrap gives both.
+func (e *unreadHeaps) Unwrap() []error { return []error{ErrNotWalked, e.why} }
 
 func areaAt(ctx context.Context, h *heap.Heaps, at mem.VA, session *uint32) (heap.Area, bool, error) {
 	if session != nil {
