@@ -29,6 +29,7 @@ func TestLocate_corruptions(t *testing.T) {
 		"bitmap says free": true, "range inside another": true, "one heap twice": true, "large tree loop": true,
 		"large allocation of 2^40 pages": true, "number of pools": true, "unit shift": true, "heap signature": true,
 		"segment list loop": true, "segment list outside": true, "segment of another heap": true, "range past the segment": true,
+		"heaps lead into each other": true, "range of no units": true,
 	}
 	for _, build := range []uint32{7601, 17763, 19041, 22000} {
 		for _, c := range heaptest.Corruptions {

@@ -89,6 +89,8 @@ var Corruptions = []Corruption{
 	{"segment list outside", false, true, segmentOutside},
 	{"segment signature", false, true, segmentSignature},
 	{"segment of another heap", false, true, foreignSegment},
+	{"heaps lead into each other", false, true, crossedSegments},
+	{"range of no units", false, true, rangeEmpty},
 	{"range past the segment", false, true, rangePast},
 	{"range inside another", false, true, rangeInside},
 	{"heap signature", false, true, heapSign},

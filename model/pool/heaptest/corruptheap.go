@@ -192,6 +192,26 @@ func foreignSegment(b *Builder) Sign {
 	return sign(other.At, 0x20, "the segment belongs to another heap")
 }
 
+// crossedSegments lets two heaps' lists of segments lead into each other.
+func crossedSegments(b *Builder) Sign {
+	off, _ := b.M.Field("_HEAP_SEG_CONTEXT", "SegmentListHead")
+	heaps := b.own()
+	for i, h := range heaps[:2] {
+		other := heaps[1-i]
+		b.M.Put64(h.context(0)+mem.VA(off), uint64(other.segments[0][0].At))
+		b.M.Put64(h.segments[0][len(h.segments[0])-1].At, uint64(other.context(0))+uint64(off))
+	}
+	// Nothing of either list leads back to its head.
+	return sign(heaps[0].segments[0][0].At, 0x20, "the segment stands in another heap's list").within(Reach{All: true})
+}
+
+func rangeEmpty(b *Builder) Sign {
+	_, s := b.firstSegment()
+	d := s.rangeOf(b)
+	b.M.Put(d+0x1f, 0)
+	return sign(d, 0x20, "the range has no units").within(reach(s.At, smallSegment))
+}
+
 // rangeOf gives the descriptor of the first range in use.
 func (s *Segment) rangeOf(b *Builder) mem.VA {
 	b.t.Helper()
