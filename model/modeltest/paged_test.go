@@ -4,6 +4,7 @@ import (
 	"errors"
 	"testing"
 
+	"gokd/model"
 	"gokd/model/mem"
 	"gokd/model/modeltest"
 	"gokd/model/types"
@@ -38,36 +39,7 @@ func TestOpenPaged(t *testing.T) {
 			own.Put64(at+0x6000, 8) // the machine's own
 			k := m.OpenPaged(map[string]mem.VA{"ExPoolState": 0xfffff80000203000})
 
-			if v, err := k.GlobalPointer("PoolBigPageTable"); err != nil || v != 0x1234 {
-				t.Errorf("variable: %#x, %v", v, err)
-			}
-			if v, err := k.Global("ExPoolState"); err != nil || v != 0xfffff80000203000 {
-				t.Errorf("variable: %#x, %v", v, err)
-			}
-			if len(k.Processors) != 2 || k.Processors[1].Err != nil || k.Processors[1].PRCB == k.Processors[0].PRCB {
-				t.Errorf("processors: %+v", k.Processors)
-			}
-			if len(k.Modules.All) != 1 || k.Modules.All[0].Name != "nt" || len(k.Warnings) != 0 {
-				t.Errorf("modules %v, warnings %q", k.Modules.All, k.Warnings)
-			}
-			for i, want := range []struct {
-				v  uint64
-				is error
-			}{{1, nil}, {0, mem.ErrNotPresent}, {3, nil}, {0, mem.ErrNotCaptured}, {0, nil}, {6, nil}, {8, nil}, {8, nil}, {0, mem.ErrNotPresent}, {6, nil}} {
-				v, err := k.Space.Uint64(at + mem.VA(i)*0x1000)
-				if v != want.v || !errors.Is(err, want.is) {
-					t.Errorf("page %d: %d, %v", i, v, err)
-				}
-			}
-			if v, err := k.Space.Uint64(at + 0x40000000 + 0x1ff008); v != 77 || err != nil {
-				t.Errorf("large page: %d, %v", v, err)
-			}
-			if _, err := k.Space.Uint64(at + 0x80000000); !errors.Is(err, mem.ErrNotCaptured) {
-				t.Errorf("lost table: %v", err)
-			}
-			if _, err := k.Space.Uint64(at + 0x10000000); !errors.Is(err, mem.ErrNotPresent) {
-				t.Errorf("memory of a process: %v", err)
-			}
+			checkPaged(t, k, at)
 			dtb, err := k.Object("_EPROCESS", smss).Field("Pcb.DirectoryTableBase").Uint()
 			if err != nil {
 				t.Fatal(err)
@@ -75,14 +47,49 @@ func TestOpenPaged(t *testing.T) {
 			if v, err := k.Space.WithRoot(mem.PA(dtb)).Uint64(at + 0x10000000); v != 99 || err != nil {
 				t.Errorf("memory of a process: %d, %v", v, err)
 			}
-			leaves := 0
-			if err := k.Space.Leaves(t.Context(), at, at+0xffffff, func(mem.Leaf) bool { leaves++; return true }); err != nil || leaves != 8 {
-				t.Errorf("%d leaves, %v", leaves, err)
-			}
 			m.Put64(at+0x5000, 66) // is seen at both places
 			if v, err := k.Space.Uint64(at + 0x9000); v != 66 || err != nil {
 				t.Errorf("alias: %d, %v", v, err)
 			}
 		})
+	}
+}
+
+// checkPaged reads what TestOpenPaged wrote, in the kernel's own address space.
+func checkPaged(t *testing.T, k *model.Kernel, at mem.VA) {
+	t.Helper()
+	if v, err := k.GlobalPointer("PoolBigPageTable"); err != nil || v != 0x1234 {
+		t.Errorf("variable: %#x, %v", v, err)
+	}
+	if v, err := k.Global("ExPoolState"); err != nil || v != 0xfffff80000203000 {
+		t.Errorf("variable: %#x, %v", v, err)
+	}
+	if len(k.Processors) != 2 || k.Processors[1].Err != nil || k.Processors[1].PRCB == k.Processors[0].PRCB {
+		t.Errorf("processors: %+v", k.Processors)
+	}
+	if len(k.Modules.All) != 1 || k.Modules.All[0].Name != "nt" || len(k.Warnings) != 0 {
+		t.Errorf("modules %v, warnings %q", k.Modules.All, k.Warnings)
+	}
+	for i, want := range []struct {
+		v  uint64
+		is error
+	}{{1, nil}, {0, mem.ErrNotPresent}, {3, nil}, {0, mem.ErrNotCaptured}, {0, nil}, {6, nil}, {8, nil}, {8, nil}, {0, mem.ErrNotPresent}, {6, nil}} {
+		v, err := k.Space.Uint64(at + mem.VA(i)*0x1000)
+		if v != want.v || !errors.Is(err, want.is) {
+			t.Errorf("page %d: %d, %v", i, v, err)
+		}
+	}
+	if v, err := k.Space.Uint64(at + 0x40000000 + 0x1ff008); v != 77 || err != nil {
+		t.Errorf("large page: %d, %v", v, err)
+	}
+	if _, err := k.Space.Uint64(at + 0x80000000); !errors.Is(err, mem.ErrNotCaptured) {
+		t.Errorf("lost table: %v", err)
+	}
+	if _, err := k.Space.Uint64(at + 0x10000000); !errors.Is(err, mem.ErrNotPresent) {
+		t.Errorf("memory of a process: %v", err)
+	}
+	leaves := 0
+	if err := k.Space.Leaves(t.Context(), at, at+0xffffff, func(mem.Leaf) bool { leaves++; return true }); err != nil || leaves != 8 {
+		t.Errorf("%d leaves, %v", leaves, err)
 	}
 }
