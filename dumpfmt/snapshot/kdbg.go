@@ -118,6 +118,10 @@ func (m *machine) writeVariables() {
 	build := uint64(m.prof.build)
 	physical := m.memory / pageSize
 	nonpagedEnd := uint64(m.nonpaged.start) + m.nonpagedBytes
+	// Pool is committed memory: a machine that leaks has more of it than most.
+	_, nonpaged := m.nonpaged.totals()
+	_, paged := m.paged.totals()
+	committed := max(physical/2, (nonpaged+paged)/pageSize+physical/8)
 	for _, v := range []struct {
 		name string
 		v    uint64
@@ -127,7 +131,7 @@ func (m *machine) writeVariables() {
 		{"MmPfnDatabase", uint64(m.prof.pfnDatabase)}, {"MmHighestUserAddress", 0x7fffffeffff}, {"MmUserProbeAddress", 0x7ffffff0000},
 		{"MmSystemRangeStart", 0xffff080000000000},
 		{"MmNumberOfPhysicalPages", physical}, {"MmLowestPhysicalPage", lowFirst}, {"MmHighestPhysicalPage", physical - 1},
-		{"MmAvailablePages", physical / 3}, {"MmResidentAvailablePages", physical / 3}, {"MmTotalCommittedPages", physical / 2},
+		{"MmAvailablePages", physical / 3}, {"MmResidentAvailablePages", physical / 3}, {"MmTotalCommittedPages", committed},
 		{"MmTotalCommitLimit", physical * 2},
 		{"MmNonPagedPoolStart", uint64(m.nonpaged.start)}, {"MiNonPagedPoolStartAligned", uint64(m.nonpaged.start)},
 		{"MmNonPagedPoolEnd", nonpagedEnd}, {"MiNonPagedPoolEnd", nonpagedEnd}, {"MmMaximumNonPagedPoolInBytes", m.nonpagedBytes},
