@@ -143,7 +143,15 @@ func (l *layout) warning(format string, args ...any) {
 	l.p.Printf("\n")
 }
 
+// fewPTEs is how many free system page table entries are few: a public output
+// warns at 500, and Microsoft's advice to administrators calls less than 2000
+// critical.
+const fewPTEs = 2000
+
 func (l *layout) pteFailures() {
+	if c := l.s.counter(vm.FreeSystemPTEs); c.Known() && c.Pages < fewPTEs {
+		l.warning("********** Running out of system PTEs **************")
+	}
 	if n := l.s.mem.Failures.SystemPTEs; n > 0 {
 		l.warning("******* %d system PTE allocations have failed ******", n)
 	}
@@ -280,8 +288,12 @@ func (n leftOut) WriteText(p *report.Printer) {
 	for _, why := range reasons {
 		p.Own("Left out: %s (%s).\n", strings.Join(labels[why], ", "), why)
 	}
-	if c := s.counter(sumSystem); !c.Known() && s.SystemFloor > 0 {
-		p.Own("Sum of the system's commit that is known: %d pages (%d Kb) at least.\n", s.SystemFloor, s.SystemFloor*4)
+	if c := s.counter(vm.KernelStacks); !c.Known() && s.Stacks.Threads > 0 {
+		atLeast := report.Text("")
+		if s.Stacks.Unread > 0 {
+			atLeast = " at least"
+		}
+		p.Own("Kernel stacks of the listed threads (%d): %d pages (%d Kb)%s.\n", s.Stacks.Threads, s.Stacks.Pages, s.Stacks.Pages*4, atLeast)
 	}
 	if s.Together {
 		p.Own("NonPagedPool Usage counts executable and other nonpaged pool together.\n")

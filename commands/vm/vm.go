@@ -25,10 +25,10 @@ the regions of system space and nothing else.
 A line whose number this build does not keep, or this dump does not hold, is
 left out, and a note names it; a zero is a zero that was read. Where the kernel
 keeps the numbers is told by their names in its symbols. Locked IO Pages is kept
-by none of the builds known, Kernel Stacks only by Windows 7, and the split of
-nonpaged pool comes from the pool descriptors or the heaps. Sum System Commit
-and Misc/Transient Commit need every part. A warning of nonpaged pool stands
-from 85% of its maximum on.`,
+by none of the builds known, Kernel Stacks only by Windows 7 (a note adds up the
+stacks of all threads instead), and the split of nonpaged pool comes from the
+pool descriptors or the heaps. Sum System Commit and Misc/Transient Commit need
+every part. A warning of nonpaged pool stands from 85% of its maximum on.`,
 	Example: "!vm 1\n!vm",
 	SeeAlso: []string{"!poolused", "!session", "!frag"},
 	Run:     runVM,
@@ -104,6 +104,7 @@ type summary struct {
 	Failures    map[string]*uint64 `json:"failures"`
 	Together    bool               `json:"nonpaged_pools_together"` // nonpaged_pool_usage counts both nonpaged pools
 	SystemFloor uint64             `json:"system_commit_floor"`     // the known parts of sum_system_commit
+	Stacks      threadStacks       `json:"thread_stacks"`
 	Origin      string             `json:"layout,omitempty"`
 	Missing     report.Missing     `json:"missing,omitempty"`
 
@@ -114,6 +115,13 @@ type summary struct {
 	sessions  []*sessionUse
 	noSession error // what the list of sessions lacks
 	filesErr  error
+}
+
+// threadStacks is what the stacks of the threads take that are on the lists.
+type threadStacks struct {
+	Threads uint64 `json:"threads"`
+	Pages   uint64 `json:"pages"`
+	Unread  uint64 `json:"unread"`
 }
 
 // Type names the record.
@@ -154,9 +162,11 @@ func newSummary(ctx context.Context, s *cmd.Session, p *pool.Pool) (*summary, er
 	}
 	sum.readProcesses(ctx, k)
 	sum.readSessions(ctx, k, p)
-	if err := ctx.Err(); err != nil {
+	stacks, err := vm.Stacks(ctx, k)
+	if err != nil {
 		return nil, err
 	}
+	sum.Stacks = threadStacks(stacks)
 	sum.derive()
 	sum.fill()
 	return sum, nil

@@ -134,17 +134,17 @@ Commit limit:             5990642 (   23962568 Kb)
 		pool0    = "PagedPool  0:                   0 (          0 Kb)\n"
 	)
 	noFiles := "Left out: page files (the symbols of this kernel tell where they are: GUID).\n"
-	floor := func(n string) string { return "Sum of the system's commit that is known: " + n + " at least.\n" }
-	seven := first + pool0 + paged + special + mdls + awe + ppc + driver + last + unknown2 + session + noFiles + floor("1433966 pages (5735864 Kb)")
+	const stacks = "Kernel stacks of the listed threads (1): 6 pages (24 Kb).\n"
+	seven := first + pool0 + paged + special + mdls + awe + ppc + driver + last + unknown2 + session + noFiles + stacks
 	for _, tt := range []struct{ family, want string }{
 		{"7601-early", seven}, {"7601-late", seven},
-		{"9600", first + pool0 + paged + special + mdls + awe + driver + last + unknown3 + session + noFiles + floor("1433966 pages (5735864 Kb)") + together},
-		{"14393", first + pool0 + paged + special + mdls + part + awe + npc + driver + boot + tables + vads + files + last + unknown3 + session + floor("1475582 pages (5902328 Kb)") + together},
-		{"17763", first + pool0 + paged + special + mdls + part + awe + npc + driver + boot + pfn + slab + tables + files + last + unknown3 + session + floor("1510454 pages (6041816 Kb)") + together},
-		{"18362", first + paged + mdls + part + awe + npc + driver + boot + pfn + slab + tables + files + last + unknown3 + session + floor("1510454 pages (6041816 Kb)") + together},
-		{"19041", first + paged + mdls + awe + npc + driver + boot + pfn + slab + tables + files + last + unknown3 + session + floor("1510454 pages (6041816 Kb)") + together},
-		{"20348", first + paged + mdls + contig + part + awe + npc + driver + boot + pfn + slab + tables + files + last + unknown3 + session + floor("1510458 pages (6041832 Kb)") + together},
-		{"22000", first + paged + mdls + contig + part + awe + npc + driver + boot + pfn + slab + tables + files + last + unknown3 + session + floor("1510458 pages (6041832 Kb)") + together},
+		{"9600", first + pool0 + paged + special + mdls + awe + driver + last + unknown3 + session + noFiles + stacks + together},
+		{"14393", first + pool0 + paged + special + mdls + part + awe + npc + driver + boot + tables + vads + files + last + unknown3 + session + stacks + together},
+		{"17763", first + pool0 + paged + special + mdls + part + awe + npc + driver + boot + pfn + slab + tables + files + last + unknown3 + session + stacks + together},
+		{"18362", first + paged + mdls + part + awe + npc + driver + boot + pfn + slab + tables + files + last + unknown3 + session + stacks + together},
+		{"19041", first + paged + mdls + awe + npc + driver + boot + pfn + slab + tables + files + last + unknown3 + session + stacks + together},
+		{"20348", first + paged + mdls + contig + part + awe + npc + driver + boot + pfn + slab + tables + files + last + unknown3 + session + stacks + together},
+		{"22000", first + paged + mdls + contig + part + awe + npc + driver + boot + pfn + slab + tables + files + last + unknown3 + session + stacks + together},
 	} {
 		t.Run(tt.family, func(t *testing.T) {
 			t.Parallel()

@@ -133,3 +133,37 @@ func Owners(ctx context.Context, k *model.Kernel) iter.Seq2[Owner, error] {
 		}
 	}
 }
+
+// StackUse is what the kernel stacks of the threads on the lists take.
+type StackUse struct {
+	Threads uint64 // whose stacks are counted
+	Pages   uint64
+	Unread  uint64 // threads, or lists of threads, that can't be read
+}
+
+// maxStack is far above the largest kernel stack, in bytes: a thread whose bounds
+// are farther apart is no thread.
+const maxStack = 1 << 20
+
+// Stacks adds up the kernel stacks of the threads, by the bounds that
+// _KTHREAD.StackBase and StackLimit tell. Stacks that a thread left for a larger
+// one and those of ended threads are not in it, so that it is less than what the
+// kernel counts.
+func Stacks(ctx context.Context, k *model.Kernel) (StackUse, error) {
+	var use StackUse
+	for at, err := range thread.Addresses(ctx, k) {
+		if ctx.Err() != nil {
+			return use, ctx.Err()
+		}
+		o := k.Object("_KTHREAD", at)
+		base, err1 := o.Field("StackBase").Uint()
+		limit, err2 := o.Field("StackLimit").Uint()
+		if err != nil || err1 != nil || err2 != nil || base < limit || base-limit > maxStack {
+			use.Unread++
+			continue
+		}
+		use.Threads++
+		use.Pages += (base - limit) / mem.PageSize
+	}
+	return use, ctx.Err()
+}
