@@ -59,7 +59,8 @@ commands. Without a dump it opens the embedded self-deadlock snapshot.
 
 Where standard input is no terminal, commands are read from it, one a line.
 Downloads and indexes are kept in the user's cache folder, or in $GOKD_CACHE;
-$GOKD_CA_FILE adds root certificates (PEM) for symbol servers.
+$GOKD_CA_FILE adds root certificates (PEM) for symbol servers; $GOKD_POOLTAGS
+names a pooltag.txt (see .pooltags).
 Exit code: 0 fine, 1 a command failed, 2 wrong use, 3 the dump can't be opened.
 `
 

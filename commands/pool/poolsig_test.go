@@ -74,7 +74,7 @@ func TestPooltag_JSON(t *testing.T) {
 	want := head + `"pool_tag_description","tag":"ACPI","value":"0x49504341","description":"ACPI driver, unspecific","binary":"acpi.sys","as":"ACPI","file":null,"line":13}` + "\n" +
 		head + `"note","text":"The kernel's counters of tags are not known: the pool tracker table is not in this dump: a triage dump has no tables of the pool."}` + "\n" +
 		head + `"pool_tag_image","tag":"ACPI","image":"amdppm.sys","module":"amdppm","start":"0xfffff8048b580000","kernel":false,"kind":"data","count":3,"places":[` +
-		place("0978", "67960") + "," + place("0990", "67984") + "," + place("09a8", "68008") + `],"missing_pages":13}` + "\n" +
+		place("0978", "67960") + "," + place("0990", "67984") + "," + place("09a8", "68008") + `],"missing_pages":13,"described":false}` + "\n" +
 		head + `"pool_tag_images","images":151,"holding":1,"bytes":N,"missing_pages":N,"partly":151,"absent":140,"unlooked":0}` + "\n" +
 		head + `"end","ok":true,"skipped":N,"elapsed_ms":N}` + "\n"
 	got := regexp.MustCompile(`("bytes"|"missing_pages"|"skipped"|"elapsed_ms"):[0-9.]{3,}`).ReplaceAllString(b.String(), "$1:N")

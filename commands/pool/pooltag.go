@@ -149,6 +149,7 @@ type tagStory struct {
 	tag pool.Tag
 	all bool
 
+	used      bool // the kernel counts allocations
 	uncounted bool // the kernel's counters are not known
 }
 
@@ -195,6 +196,7 @@ func (t *tagStory) use(ctx context.Context) error {
 		}
 		head = ""
 		n := all[t.tag]
+		t.used = t.used || n.Allocs > 0
 		r := &tagUse{Tag: t.tag.Spell(), Pool: kind.String(), Allocs: n.Allocs, Frees: n.Frees, Live: n.Live, Bytes: n.Bytes}
 		rank := 1
 		for other, m := range all {

@@ -7,6 +7,7 @@ import (
 
 	"gokd/commands/report"
 	"gokd/commands/show"
+	"gokd/model"
 	"gokd/model/mem"
 	"gokd/model/pool"
 )
@@ -22,6 +23,8 @@ type tagImage struct {
 	Count   int         `json:"count"`
 	Places  []tagPlace  `json:"places"` // the best; see count
 	Missing uint64      `json:"missing_pages"`
+	// Described: the tag's description names the image.
+	Described bool `json:"described"`
 
 	kind  pool.PlaceKind
 	shown int
@@ -63,6 +66,9 @@ func (r *tagImage) WriteText(p *report.Printer) {
 		p.Printf(" (the kernel itself)")
 	}
 	p.Printf(": %s, %s\n", many(uint64(r.Count), "place"), verdicts[r.kind])
+	if r.Described {
+		p.Printf("   its description names this image\n")
+	}
 	for i, at := range r.Places {
 		if i == r.shown {
 			p.Printf("   ... and %s more\n", many(uint64(r.Count-i), "place"))
@@ -144,6 +150,9 @@ func (t *tagStory) images(ctx context.Context) error {
 	if err := t.holders(ctx, found); err != nil {
 		return err
 	}
+	if err := t.described(found); err != nil {
+		return err
+	}
 	err = emit(t.out, &imagesSummary{found.Images, len(found.Users), found.Bytes, found.Missing, found.Partly, found.Absent, found.Unlooked})
 	if err != nil || len(found.Users) == 0 {
 		return err
@@ -197,7 +206,7 @@ func (t *tagStory) holders(ctx context.Context, found pool.TagSearch) error {
 
 func (t *tagStory) image(u *pool.TagUser, name func(mem.VA) string) *tagImage {
 	r := &tagImage{Tag: t.tag.Spell(), Image: u.Module.Image, Module: u.Module.Name, Start: report.Addr(u.Module.Base),
-		Kernel: u.Kernel(), Kind: u.Kind().String(), Count: u.Places, Missing: u.Lost, Places: []tagPlace{}, kind: u.Kind(), shown: shownPlaces}
+		Kernel: u.Kernel(), Kind: u.Kind().String(), Count: u.Places, Missing: u.Lost, Places: []tagPlace{}, kind: u.Kind(), shown: shownPlaces, Described: t.names(u.Module)}
 	if t.all {
 		r.shown = len(u.Best)
 	}
@@ -223,6 +232,40 @@ func (t *tagStory) image(u *pool.TagUser, name func(mem.VA) string) *tagImage {
 		r.Places = append(r.Places, x)
 	}
 	return r
+}
+
+// names reports whether a description of the tag names an image.
+func (t *tagStory) names(m *model.Module) bool {
+	for _, d := range t.st.tags.All(t.tag) {
+		if strings.EqualFold(d.Binary, m.Image) {
+			return true
+		}
+	}
+	return false
+}
+
+// described says of an image that the description names where the search
+// contradicts it: two drivers may use one tag.
+func (t *tagStory) described(found pool.TagSearch) error {
+	d, ok := t.st.tags.Find(t.tag)
+	// Parts of the kernel (nt!mm) and names that are no file name are no images.
+	if !ok || !t.used && len(found.Users) == 0 || !strings.Contains(d.Binary, ".") || strings.ContainsAny(d.Binary, " !") {
+		return nil
+	}
+	for _, u := range found.Users {
+		if strings.EqualFold(d.Binary, u.Module.Image) {
+			return nil
+		}
+	}
+	for _, m := range t.s.Kernel.Modules.All {
+		if strings.EqualFold(d.Binary, m.Image) {
+			if found.Missing > 0 {
+				return nil // it may hold the tag in a page that is not there
+			}
+			return emit(t.out, report.Notef("%s, which the description names, is loaded and does not hold the tag.", d.Binary))
+		}
+	}
+	return emit(t.out, report.Notef("%s, which the description names, is not loaded: another driver uses the tag, or it was unloaded.", d.Binary))
 }
 
 // nobody says what it means that no image holds the tag.
