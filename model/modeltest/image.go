@@ -13,7 +13,9 @@ import (
 // the fixed structures.
 const (
 	variables = base + 0x40000
-	imageSize = 0x2000000
+	// Those of real kernels lie below this.
+	realVariables = base + 0x1400000
+	imageSize     = 0x2000000
 )
 
 // imageGUID is the identity of the machine's kernel; no real one has it.
@@ -24,6 +26,9 @@ func (m *Machine) Variable(n int) mem.VA {
 	m.t.Helper()
 	if m.variables == 0 {
 		m.variables = variables
+		if m.real != nil {
+			m.variables = realVariables
+		}
 	}
 	at := m.variables
 	m.variables = (at + mem.VA(n) + 0x3f) &^ 0x3f
@@ -41,11 +46,42 @@ func (m *Machine) Variable(n int) mem.VA {
 func (m *Machine) Global(name string, n int) mem.VA {
 	m.t.Helper()
 	at, ok := m.globals[name]
-	if !ok {
-		at = m.Variable(n)
-		m.globals[name] = at
+	if ok {
+		return at
 	}
+	if sym, known := m.lookup(name); known {
+		at = base + mem.VA(sym.RVA)
+		for p := at.Page(); p < at+mem.VA(n); p += mem.PageSize {
+			m.page(p)
+		}
+	} else {
+		at = m.Variable(n)
+	}
+	m.globals[name] = at
 	return at
+}
+
+// Real makes the kernel the very one of the layout: it has that one's identity,
+// and its variables lie where that one has them, so that the embedded tables tell
+// of them and no symbols are needed. It is for dumps that a program opens; call
+// it first. Not every family has a kernel that is known so.
+func (m *Machine) Real() {
+	m.t.Helper()
+	guid, age, ok := m.Layout.ID()
+	if ok {
+		_, m.real, ok = types.EmbeddedByGUID(guid, age)
+	}
+	if !ok || len(m.globals) > 0 || m.variables != 0 {
+		m.t.Fatalf("the layout of %s is of no kernel that is known, or the machine has variables already", m.Layout.Family())
+	}
+	m.guid, m.age = guid, age
+}
+
+func (m *Machine) lookup(name string) (types.Symbol, bool) {
+	if m.real == nil {
+		return types.Symbol{}, false
+	}
+	return m.real.Lookup(name)
 }
 
 // SetGlobal writes a variable of eight bytes.
@@ -107,8 +143,8 @@ func (m *Machine) headers() {
 	le.PutUint32(debug[16:], 24+13)
 	le.PutUint32(debug[20:], 0x240)
 	copy(b[0x240:], "RSDS")
-	copy(b[0x244:], imageGUID[:])
-	le.PutUint32(b[0x254:], 1)
+	copy(b[0x244:], m.guid[:])
+	le.PutUint32(b[0x254:], m.age)
 	copy(b[0x258:], "ntkrnlmp.pdb")
 	m.Put(base, b[:]...)
 }

@@ -38,11 +38,15 @@ type Machine struct {
 	// What a machine with page tables has besides.
 	variables mem.VA // the next free one
 	globals   map[string]mem.VA
+	guid      types.GUID // of the kernel
+	age       uint32
+	real      *types.Globals // of the kernel that it is; nil: it is none
 	states    map[mem.VA]pageState
 	large     map[mem.VA]bool // 2 MB pages
 	lost      map[mem.VA]bool // 2 MB whose page table is not in the dump
 	spaces    []*Machine
 	memory    *Memory
+	root      mem.PA // of the page tables
 
 	// An address space of some processes: parent's, but for [first, last].
 	parent      *Machine
@@ -70,6 +74,7 @@ const StackSize = 0x6000
 func New(t testing.TB, l *types.Layout) *Machine {
 	t.Helper()
 	m := &Machine{t: t, Layout: l, pages: map[mem.VA]*[mem.PageSize]byte{}, next: objects, threads: map[mem.VA][]mem.VA{}}
+	m.guid, m.age = imageGUID, 1
 	m.globals, m.states = map[string]mem.VA{}, map[mem.VA]pageState{}
 	m.large, m.lost = map[mem.VA]bool{}, map[mem.VA]bool{}
 	m.System = m.Process(4, 0, "System")

@@ -169,9 +169,13 @@ func (m *Machine) OpenPaged(globals map[string]mem.VA, options ...Option) *model
 		DebugData: debugData, LoadedModules: modHead, ActiveProcs: procHead, Processors: uint32(1 + len(m.prcbs)),
 		Symbols: m.resolver(globals),
 	}
+	if m.real != nil {
+		src.Symbols = nil
+	}
 	for _, o := range options {
 		o(&src)
 	}
+	m.root = root
 	k, err := model.Load(context.Background(), src)
 	if err != nil {
 		m.t.Fatal(err)
