@@ -15,6 +15,7 @@ import (
 	"gokd/dumpfmt/dumptest/shared"
 	"gokd/model/mem"
 	"gokd/model/modeltest"
+	"gokd/model/pool"
 	"gokd/model/pool/heaptest"
 	"gokd/model/types"
 )
@@ -128,6 +129,25 @@ func TestFrag_truth(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// BenchmarkFrag goes over an index that is there already.
+func BenchmarkFrag(b *testing.B) {
+	m := heaptest.New(b, types.Embedded(7601)[0])
+	m.Fill(7, 2000)
+	p, err := pool.Open(m.Open())
+	if err != nil {
+		b.Fatal(err)
+	}
+	x, err := p.Index(context.Background(), pool.Nonpaged, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(int64(x.Summary().Coverage.Walked))
+	b.ReportAllocs()
+	for b.Loop() {
+		newScatter("NonPaged", "nonpaged").walk(context.Background(), x)
 	}
 }
 

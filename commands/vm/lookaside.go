@@ -174,7 +174,7 @@ func runLookaside(ctx context.Context, s *cmd.Session, in cmd.Args, out report.S
 	case s.Kernel.Triage():
 		return errors.New("!lookaside: a triage dump holds no lookaside lists: a kernel or full dump is needed")
 	case at != 0:
-		l, err := vm.LookasideAt(ctx, s.Kernel, at, false)
+		l, err := vm.LookasideAt(ctx, s.Kernel, at, vm.PoolList(ctx, s.Kernel, at))
 		if err != nil {
 			return fmt.Errorf("!lookaside: %w", err)
 		}

@@ -154,6 +154,12 @@ Total Paged potential for above lists              =        0
 		t.Errorf("%s", got)
 	}
 
+	_, alone, _ := strings.Cut(want, "@")
+	alone, _, _ = strings.Cut(alone, "\n\n")
+	if got := run(t, s, out, "!lookaside "+report.Addr(m.M.PRCB()+mem.VA(off)).String()); got != "\nLookaside \"\" @"+alone+"\n" {
+		t.Errorf("%s", got)
+	}
+
 	m = newMachine(t, types.Embedded(19041)[0])
 	m.Alloc(heaptest.Ask{Pool: heaptest.NonpagedNx, Tag: "Vmte", Bytes: 0x50})
 	m.Alloc(heaptest.Ask{Pool: heaptest.NonpagedNx, Tag: "Vmte", Bytes: 0x50})

@@ -192,6 +192,29 @@ func AllLookasides(ctx context.Context, k *model.Kernel) iter.Seq2[Lookaside, er
 // small pool blocks.
 var poolArrays = []string{"PPNxPagedLookasideList", "PPNPagedLookasideList", "PPPagedLookasideList"}
 
+// PoolList reports whether the list at an address is one of the pools' own, which
+// count hits: in a processor's control block, or on the pools' list of lists.
+func PoolList(ctx context.Context, k *model.Kernel, at mem.VA) bool {
+	for _, p := range k.Processors {
+		for _, name := range poolArrays {
+			array := k.Object("_KPRCB", p.PRCB).Field(name)
+			if t := array.Type(); array.Err() == nil && at >= array.Addr() && at-array.Addr() < mem.VA(t.Size) {
+				return true
+			}
+		}
+	}
+	head, err := k.Global("ExPoolLookasideListHead")
+	if err != nil {
+		return false
+	}
+	for o, err := range k.List(ctx, head, "_GENERAL_LOOKASIDE", "ListEntry", lookasideMember) {
+		if err == nil && o.Addr() == at {
+			return true
+		}
+	}
+	return false
+}
+
 // processorLookasides yields the lists in the processors' control blocks that
 // were not seen yet.
 func processorLookasides(ctx context.Context, k *model.Kernel, seen map[mem.VA]bool, yield func(Lookaside, error) bool) {

@@ -201,6 +201,23 @@ func TestRegions(t *testing.T) {
 	}
 }
 
+// TestStacks: a thread whose bounds make no sense is told, not counted.
+func TestStacks(t *testing.T) {
+	t.Parallel()
+	for _, l := range types.Layouts() {
+		m := modeltest.New(t, l)
+		m.Thread(m.System, 0x20)
+		odd := m.Thread(m.System, 0x24)
+		m.Set(odd, 0x1000, "_ETHREAD", "Tcb", "StackLimit")
+		use, err := vm.Stacks(context.Background(), m.OpenPaged(nil))
+		// The idle thread is one of the two that count.
+		want := vm.StackUse{Threads: 2, Pages: 2 * modeltest.StackSize / mem.PageSize, Unread: 1}
+		if diff := gocmp.Diff(want, use); diff != "" || err != nil {
+			t.Errorf("%s: %v (-want +got):\n%s", l.Family(), err, diff)
+		}
+	}
+}
+
 // BenchmarkRead reads every counter of a machine.
 func BenchmarkRead(b *testing.B) {
 	m := modeltest.New(b, types.Embedded(22000)[0])
