@@ -19,7 +19,7 @@ import (
 type region struct {
 	Name  string      `json:"name"`
 	Base  report.Addr `json:"start"`
-	Bytes report.Addr `json:"bytes"`
+	Bytes uint64      `json:"bytes"`
 }
 
 // Type names the record.
@@ -27,7 +27,7 @@ func (*region) Type() string { return "vm_region" }
 
 // WriteText writes kd's row: numbers are hexadecimal.
 func (r *region) WriteText(p *report.Printer) {
-	p.Printf("%-22s: %16x %16x\n", r.Name, uint64(r.Base), uint64(r.Bytes))
+	p.Printf("%-22s: %16x %16x\n", r.Name, uint64(r.Base), r.Bytes)
 }
 
 // regions shows what the parts of system space are used for. Kernels before
@@ -49,7 +49,7 @@ func regions(ctx context.Context, s *cmd.Session, out report.Sink) error {
 		return err
 	}
 	for _, r := range list {
-		if err := out.Emit(&region{r.Name, report.Addr(r.Base), report.Addr(r.Bytes)}); err != nil {
+		if err := out.Emit(&region{r.Name, report.Addr(r.Base), r.Bytes}); err != nil {
 			return err
 		}
 	}

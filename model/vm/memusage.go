@@ -162,13 +162,20 @@ func (w *pfnWalk) read(first, n uint64) {
 		return
 	}
 	found := false
+	var lost mem.VA // a page that can't be read: entries need not ask again
 	for i := range n {
 		var b [1]byte
-		switch off := i*w.entry + w.at; {
+		off := i*w.entry + w.at
+		page := (at + mem.VA(off)).Page()
+		switch {
 		case off < uint64(got):
 			b[0] = w.buf[off]
+		case page == lost:
+			w.use.Missing++
+			continue
 		default:
 			if _, err := w.space.ReadVirtual(b[:], at+mem.VA(off)); err != nil {
+				lost = page
 				w.use.Missing++
 				continue
 			}
