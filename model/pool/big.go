@@ -204,7 +204,7 @@ func (l *layout) bigBlock(e []byte) (Block, slotState) {
 	if va%mem.PageSize != 0 || !kernelAddress(mem.VA(va)) || size == 0 || size > maxAllocation || va+size < va {
 		return Block{}, slotOdd
 	}
-	b := Block{Header: mem.VA(va), Body: mem.VA(va), Size: size, Large: true, Type: l.poolType(uint16(l.bigType.get(e)))}
+	b := Block{Header: mem.VA(va), Body: mem.VA(va), Size: size, Large: true, Place: InTable, Type: l.poolType(uint16(l.bigType.get(e)))}
 	b.Tag, b.Protected = TagOf(uint32(l.bigKey.get(e)))
 	switch {
 	case b.Type&typeSession != 0:
