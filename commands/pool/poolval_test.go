@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"bytes"
 	"flag"
 	"os"
 	"path/filepath"
@@ -9,6 +10,7 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"gokd/commands/cmd"
 	"gokd/commands/report"
 	"gokd/model"
 	"gokd/model/mem"
@@ -174,32 +176,78 @@ func TestScenes(t *testing.T) {
 	for _, c := range scenes {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			b := heaptest.New(t, types.Embedded(c.build)[0])
-			at, harm := c.make(b)
-			k := b.Open()
-			harm(k)
-			s, got := session(t, k, report.Era19041)
+			s, got, at := c.open(t)
 			for _, line := range c.lines {
-				for i, plus := range []string{"AT+8", "AT+10", "AT+20"} {
-					line = strings.Replace(line, plus, (at + []mem.VA{8, 0x10, 0x20}[i]).String(), 1)
-				}
-				line = strings.Replace(line, "AT", at.String(), 1)
+				line = place(line, at)
 				got.WriteString("> " + line + "\n")
 				_ = s.Execute(t.Context(), line) // the session prints the error
 			}
-			file := filepath.Join("testdata", "scenes", strings.ReplaceAll(c.name, " ", "-")+".txt")
-			if *update {
-				if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
+			golden(t, c.name+".txt", got.String())
+		})
+	}
+}
+
+// TestScenes_json holds the records of the first command of some scenes.
+func TestScenes_json(t *testing.T) {
+	t.Parallel()
+	want := map[string]bool{"page overrun": true, "page freed twice": true, "heap good": true, "heap overrun": true, "slot": true, "special": true, "session": true, "large": true}
+	for _, c := range scenes {
+		if !want[c.name] {
+			continue
+		}
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			s, _, at := c.open(t)
+			line := place(c.lines[0], at)
+			var got bytes.Buffer
+			sink := report.NewJSON(&got)
+			sink.Begin("!pool", "")
+			defer s.Out.Hook(func(r report.Record) {
+				if err := sink.Emit(r); err != nil {
+					t.Error(err)
 				}
-			}
-			want, err := os.ReadFile(file)
-			if err != nil {
+			})()
+			if err := s.Execute(t.Context(), line); err != nil {
 				t.Fatal(err)
 			}
-			if d := gocmp.Diff(string(want), got.String()); d != "" {
-				t.Errorf("(-want +got):\n%s", d)
-			}
+			golden(t, c.name+".json", got.String())
 		})
+	}
+}
+
+// open makes the scene.
+func (c scene) open(t *testing.T) (*cmd.Session, *bytes.Buffer, mem.VA) {
+	t.Helper()
+	b := heaptest.New(t, types.Embedded(c.build)[0])
+	at, harm := c.make(b)
+	k := b.Open()
+	harm(k)
+	s, got := session(t, k, report.Era19041)
+	return s, got, at
+}
+
+// place puts the address of a scene into a command.
+func place(line string, at mem.VA) string {
+	for i, plus := range []string{"AT+8", "AT+10", "AT+20"} {
+		line = strings.Replace(line, plus, (at + []mem.VA{8, 0x10, 0x20}[i]).String(), 1)
+	}
+	return strings.Replace(line, "AT", at.String(), 1)
+}
+
+// golden holds a text against its file.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", "scenes", strings.ReplaceAll(name, " ", "-"))
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := gocmp.Diff(string(want), got); d != "" {
+		t.Errorf("(-want +got):\n%s", d)
 	}
 }
