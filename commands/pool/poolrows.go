@@ -110,7 +110,9 @@ func (r *pageBlock) AppendFields(to []byte) []byte {
 }
 
 // MarshalJSON gives the same fields as an object.
-func (r *pageBlock) MarshalJSON() ([]byte, error) { return append(r.AppendFields([]byte{'{'}), '}'), nil }
+func (r *pageBlock) MarshalJSON() ([]byte, error) {
+	return append(r.AppendFields([]byte{'{'}), '}'), nil
+}
 
 // WriteText writes the row: a star before the block that holds the address,
 // and its description on a line of its own.
