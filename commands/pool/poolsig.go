@@ -313,7 +313,7 @@ func (g *sig) pool(ctx context.Context, kind pool.Kind) error {
 		r.counted(counted, why)
 		if g.one {
 			sum.Shown++
-			return g.detail(t, r, sum)
+			return g.detail(ctx, t, r, sum)
 		}
 		if t.Live > 0 {
 			sum.Shown++
@@ -410,7 +410,7 @@ func (st *state) counted(ctx context.Context, kind pool.Kind) (map[pool.Tag]pool
 }
 
 // detail shows the sizes of one tag.
-func (g *sig) detail(t pool.TagSizes, r *signatureRow, sum *signatureSummary) error {
+func (g *sig) detail(ctx context.Context, t pool.TagSizes, r *signatureRow, sum *signatureSummary) error {
 	if err := emit(g.out, r); err != nil {
 		return err
 	}
@@ -429,11 +429,11 @@ func (g *sig) detail(t pool.TagSizes, r *signatureRow, sum *signatureSummary) er
 	if err := emit(g.out, sum); err != nil {
 		return err
 	}
-	return g.conclude(t, r, sum)
+	return g.conclude(ctx, t, r, sum)
 }
 
 // conclude says what the sizes point to.
-func (g *sig) conclude(t pool.TagSizes, r *signatureRow, sum *signatureSummary) error {
+func (g *sig) conclude(ctx context.Context, t pool.TagSizes, r *signatureRow, sum *signatureSummary) error {
 	if r.Counted != nil && *r.Counted > int64(t.Live) {
 		if err := emit(g.out, report.Notef("The kernel counts %d live: %d of them were not found.", *r.Counted, uint64(*r.Counted)-t.Live)); err != nil {
 			return err
@@ -451,9 +451,16 @@ func (g *sig) conclude(t pool.TagSizes, r *signatureRow, sum *signatureSummary) 
 		return nil
 	}
 	least, most := top.Asked()
-	return emit(g.out, report.Notef("Signature: %s. One kind of block: look for code that asks for %#x to %#x bytes.\n"+
-		"  !pooltag %s names the images that hold the tag; !poolfind %s lists the blocks.",
-		signature(t), least, most, spellTag(t.Tag), spellTag(t.Tag)))
+	err := emit(g.out, report.Notef("Signature: %s. One kind of block: look for code that asks for %#x to %#x bytes.",
+		signature(t), least, most))
+	if err != nil {
+		return err
+	}
+	if err := g.types(ctx, t.Tag, least, most); err != nil {
+		return err
+	}
+	return emit(g.out, report.Notef("  !pooltag %s names the images that hold the tag; !poolfind %s lists the blocks.",
+		spellTag(t.Tag), spellTag(t.Tag)))
 }
 
 // none says that a pool has no block of the tag.
