@@ -98,7 +98,7 @@ func locate(ctx context.Context, s *cmd.Session, st *state, at mem.VA) (pool.Loc
 
 // show writes the blocks and, where they lie, what is wrong between them.
 func (a *around) show() error {
-	damage := a.loc.Damage
+	damage, elsewhere := a.near()
 	for _, b := range a.loc.Blocks {
 		// What is wrong with a header that has a row stands below its row.
 		for len(damage) > 0 && b.Place != pool.InSpecial && (damage[0].At < b.Header || damage[0].At == b.Header && damage[0].Resume != b.Header) {
@@ -116,7 +116,34 @@ func (a *around) show() error {
 			return err
 		}
 	}
+	if elsewhere > 0 {
+		if err := a.out.Emit(report.Notef("%s more in the %s %s no sense; !poolval %s shows them.",
+			many(uint64(elsewhere), "place"), a.loc.Heap.Area.Kind, makes(elsewhere), a.at)); err != nil {
+			return err
+		}
+	}
 	return a.remarks()
+}
+
+func makes(n int) string {
+	if n == 1 {
+		return "makes"
+	}
+	return "make"
+}
+
+// near gives the damage that touches the page, and how much more there is in
+// the subsegment.
+func (a *around) near() (here []pool.Damage, elsewhere int) {
+	page := a.at.Page()
+	for _, d := range a.loc.Damage {
+		if a.loc.Heap == nil || d.At < page+mem.PageSize && d.At+mem.VA(max(d.Size, 1)) > page {
+			here = append(here, d)
+		} else {
+			elsewhere++
+		}
+	}
+	return here, elsewhere
 }
 
 // block writes a block where the flags ask for it.
@@ -204,6 +231,11 @@ func (a *around) notPool(ctx context.Context, err error, unreadable bool) error 
 	}
 	if _, e := a.st.pool.BigTable(ctx); e != nil {
 		if e := a.out.Emit(report.Notef("%v", e)); e != nil {
+			return e
+		}
+	}
+	for _, d := range a.loc.Damage {
+		if e := a.out.Emit(newDamage(a.st, d)); e != nil {
 			return e
 		}
 	}

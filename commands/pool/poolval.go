@@ -66,6 +66,10 @@ func runPoolval(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Sin
 	return v.run(ctx)
 }
 
+// maxPlaces bounds the places that are told one by one: with a wrong key every
+// slot is one.
+const maxPlaces = 64
+
 // check is one run of !poolval.
 type check struct {
 	st    *state
@@ -80,7 +84,8 @@ type verdict struct {
 	Address report.Addr `json:"address"`
 	Valid   bool        `json:"valid"`
 	Blocks  int         `json:"blocks"`
-	Damaged int         `json:"damaged"` // places that make no sense
+	Damaged int         `json:"damaged"`       // places that make no sense
+	Missing uint64      `json:"missing_bytes"` // that were not checked: what tells of them is not in the dump
 
 	damage []pool.Damage
 }
@@ -102,9 +107,12 @@ func (v *verdict) WriteText(p *report.Printer) {
 	}
 	p.Printf("%s [ %s ] is __inVALID.\n\nAnalyzing linked list...\n", name, v.Address)
 	bits := 0
-	for _, d := range v.damage {
+	for i, d := range v.damage {
 		if d.OneBit {
 			bits++
+		}
+		if i >= maxPlaces {
+			continue
 		}
 		// Where only a value is wrong the region is its header.
 		size := max(d.Size, pool.HeaderSize)
@@ -126,15 +134,26 @@ func (v *check) run(ctx context.Context) error {
 	l := v.loc
 	r := &verdict{What: "page", Valid: len(l.Damage) == 0, Blocks: len(l.Blocks), Damaged: len(l.Damage), damage: l.Damage}
 	if l.Heap != nil {
-		r.What, r.Address = l.Heap.Area.Kind.String(), report.Addr(l.Heap.Area.At)
+		r.What, r.Address, r.Missing = l.Heap.Area.Kind.String(), report.Addr(l.Heap.Area.At), l.Heap.Missing
 	} else {
 		r.Address = report.Addr(l.At.Page())
 	}
 	if err := v.out.Emit(r); err != nil {
 		return err
 	}
-	for _, d := range l.Damage {
+	for i, d := range l.Damage {
+		if i == maxPlaces {
+			if err := v.out.Emit(report.Notef("... and %s more.", many(uint64(len(l.Damage)-i), "place"))); err != nil {
+				return err
+			}
+			break
+		}
 		if err := v.out.Emit(newDamage(v.st, d)); err != nil {
+			return err
+		}
+	}
+	if r.Missing > 0 {
+		if err := v.out.Emit(report.Notef("Not in this dump: what tells of %#x bytes of the subsegment; they are not checked.", r.Missing)); err != nil {
 			return err
 		}
 	}

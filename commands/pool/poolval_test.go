@@ -147,6 +147,10 @@ var scenes = []scene{
 		b.Cache(k)
 		return k.Body, func(*model.Kernel) { b.Chunk(vs, k.Header-0x10, k.Room+0x10, 0, false) }
 	}, []string{"!pool AT 2", "!poolval AT"}},
+	{"heap elsewhere", 20348, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
+		k, _ := heapScene(b)
+		return k[1].Body, func(*model.Kernel) { b.M.Put(k[4].Header+3, 0) }
+	}, []string{"!pool AT 2", "!poolval AT"}},
 	{"heap header", 22000, func(b *heaptest.Builder) (mem.VA, func(*model.Kernel)) {
 		k, _ := heapScene(b)
 		return k[1].Body, func(*model.Kernel) { b.M.Put(k[1].Header+2, 0xff, 3) }

@@ -397,3 +397,31 @@ func FuzzLocateHeap(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkLocate asks for a block: in a page, and in a subsegment, which is
+// decoded as a whole.
+func BenchmarkLocate(b *testing.B) {
+	for _, build := range []uint32{7601, 19041} {
+		h := heaptest.New(b, types.Embedded(build)[0])
+		h.Fill(1, 200)
+		var at mem.VA
+		for _, k := range h.Blocks() {
+			if k.State == heaptest.Allocated && !k.Large() && k.Place != heaptest.InLFH {
+				at = k.Body
+				break
+			}
+		}
+		p, err := pool.Open(h.Open())
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(fmt.Sprint(build), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if l, err := p.Locate(b.Context(), at); err != nil || !l.Found {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
