@@ -230,7 +230,7 @@ func TestExecute(t *testing.T) {
 		{name: "a brace elsewhere", line: "say {a; say b", want: "{a\nb\n"},
 		{name: "ends", line: "q; say a", want: ""},
 		{name: "a command of kd's", line: "G 5", want: "Couldn't resolve 'G': no such command; a dump is a machine that stands still: nothing in it runs, and gokd changes nothing\n", fails: true},
-		{name: "an extension of kd's", line: "!sysptes 1", want: "No export sysptes found; !vm shows how many system PTEs are free, and how many requests for them failed\n", fails: true},
+		{name: "an extension of kd's", line: "!stacks 1", want: "No export stacks found; !process 0 7 shows all threads with their stacks\n", fails: true},
 		{name: "unknown", line: "sya a", want: "Couldn't resolve 'sya': no such command; did you mean say? (.help lists the commands)\n", fails: true},
 		{name: "unknown extension", line: "!zork", want: "No export zork found (.help lists the commands)\n", fails: true},
 		{name: "no dump", line: "kernel", want: "kernel: not possible here: no dump is open\n", fails: true},

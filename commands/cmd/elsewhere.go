@@ -14,7 +14,6 @@ var elsewhere = []struct{ hint, names string }{
 	{"~N chooses a processor, !thread shows what runs on it", "!running !ready !pcr !prcb !cpuinfo"},
 	{".cxr ADDRESS shows and takes the registers of a saved context", ".ecxr"},
 	{".bugcheck shows why the machine stopped, !thread the stack that led there", "!analyze"},
-	{"!vm shows how many system PTEs are free, and how many requests for them failed", "!sysptes"},
 	{"!session lists the sessions and chooses one; !process 0 0 shows which session each process belongs to", "!sprocess"},
 	{"s searches virtual memory; !ptov lists which physical page is where", "!search !searchpte"},
 	{"lm lists the modules of the kernel; those of user mode are not read", "!dlls"},

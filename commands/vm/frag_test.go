@@ -216,6 +216,8 @@ func TestTriage(t *testing.T) {
 		{"!vm", "!vm: a triage dump holds no memory of the memory manager: a kernel or full dump is needed\n"},
 		{"!vm 20", "!vm: a triage dump holds no memory of the memory manager: a kernel or full dump is needed\n"},
 		{"!lookaside", "!lookaside: a triage dump holds no lookaside lists: a kernel or full dump is needed\n"},
+		{"!memusage", "!memusage: a triage dump holds no PFN database: a kernel or full dump is needed\n"},
+		{"!sysptes", "!sysptes: a triage dump holds no bitmaps of page table entries: a kernel or full dump is needed\n"},
 		{"!frag", "!frag: a triage dump holds no pool to walk: a kernel or full dump is needed\n"},
 		{"!session", "!session: no session is known: the memory of sessions is not in this dump: session data is not present in mini and kernel-only dumps\n"},
 	} {
@@ -260,7 +262,7 @@ func FuzzCommands(f *testing.F) {
 			}
 		}
 		s, _ := open(t, k, report.Era19041)
-		for _, line := range []string{"!vm 3f", "!vm 20", "!lookaside", "!lookaside -all", "!session", "!session -s 1", "!frag 1"} {
+		for _, line := range []string{"!vm 3f", "!vm 20", "!lookaside", "!lookaside -all", "!session", "!session -s 1", "!frag 1", "!memusage", "!sysptes 1"} {
 			_ = s.Execute(context.Background(), line) // no panic, and an end
 		}
 	})

@@ -10,7 +10,7 @@ import (
 
 // Commands lists the group.
 func Commands() []*cmd.Command {
-	return []*cmd.Command{vmCommand, memusage, session, lookaside, frag}
+	return []*cmd.Command{vmCommand, memusage, sysptes, session, lookaside, frag}
 }
 
 // pools gives the pools of the target, with what earlier commands walked.
