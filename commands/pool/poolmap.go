@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"gokd/commands/cmd"
@@ -235,15 +236,10 @@ func (m *mapper) pool(ctx context.Context, kind pool.Kind) error {
 // tags draws what the tags hold, as the kernel counts it.
 func (m *mapper) tags(ctx context.Context, kind pool.Kind) error {
 	all, err := m.st.counted(ctx, kind)
-	switch {
-	case err == nil:
-	case !m.size && !m.frag:
-		return err
-	case m.uncounted:
-		return nil // it was said of the pool before
-	default:
-		m.uncounted = true
-		return emit(m.out, report.Notef("The kernel's counters of tags are not known: %v.", err))
+	if err != nil {
+		if all, err = m.walked(ctx, kind, err); err != nil {
+			return err
+		}
 	}
 	rows := make([]*tagBar, 0, len(all))
 	var total int64
@@ -294,6 +290,26 @@ func (m *mapper) tags(ctx context.Context, kind pool.Kind) error {
 			top.tag, spellTag(top.tag), spellTag(top.tag)))
 	}
 	return nil
+}
+
+// walked gives what a walk of the pool finds of each tag, where the kernel's own
+// counters are not known.
+func (m *mapper) walked(ctx context.Context, kind pool.Kind, why error) (map[pool.Tag]pool.Count, error) {
+	sizes, err := poolSizes(ctx, m.s, m.st, kind, pool.Pattern{})
+	if err != nil {
+		return nil, err
+	}
+	all := map[pool.Tag]pool.Count{}
+	for _, t := range sizes.Tags {
+		if t.Live > 0 {
+			all[t.Tag] = pool.Count{Live: int64(t.Live), Bytes: int64(min(t.Bytes, math.MaxInt64))}
+		}
+	}
+	if !m.uncounted {
+		m.uncounted = true
+		return all, emit(m.out, report.Notef("By a walk, since the kernel's counters of tags are not known: %v.", why))
+	}
+	return all, nil
 }
 
 // sizes draws the classes of sizes.

@@ -18,7 +18,7 @@ var poolsig = &cmd.Command{
 		{Name: "count", Kind: cmd.KindCount, Switch: "-n", Optional: true, Doc: "only so many rows (default 16)"},
 		{Name: "nonpaged", Kind: cmd.KindSwitch, Switch: "-nonpaged", Optional: true, Doc: "only nonpaged pool"},
 		{Name: "paged", Kind: cmd.KindSwitch, Switch: "-paged", Optional: true, Doc: "only paged pool"},
-		{Name: "session", Kind: cmd.KindSwitch, Switch: "-session", Optional: true, Doc: "session pool"},
+		{Name: "session", Kind: cmd.KindSwitch, Switch: "-session", Optional: true, Doc: "session pool, of all sessions"},
 		{Name: "Tag", Kind: cmd.KindTag, Optional: true, Doc: "a tag, or a pattern: * for any run, ? for any one character"},
 	},
 	Needs: cmd.NeedKernel,
