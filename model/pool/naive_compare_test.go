@@ -49,6 +49,14 @@ func TestNaive_machines(t *testing.T) {
 					b.Processor()
 				}
 				b.Fill(seed+uint64(i)*100, 40+20*int(seed))
+				for id := range uint32(seed % 3) {
+					s := b.Session(id + 1)
+					for n := range uint64(60) {
+						if k := s.Alloc(heaptest.Ask{Tag: "Sess", Bytes: n*n*3%0x1400 + uint64(id)}); n%4 == 1 {
+							b.Free(k)
+						}
+					}
+				}
 				lost := map[mem.VA]bool{}
 				if seed%2 == 1 {
 					lost = b.Lose(seed, 12)
@@ -105,6 +113,49 @@ func compareNaive(t *testing.T, k *model.Kernel, lost map[mem.VA]bool) {
 		t.Errorf("%d blocks only, the naive walker has %d; %d pages lost", len(got), len(n.blocks), len(lost))
 	}
 	compareBoth(t, n, got)
+	compareSessions(t, p, k)
+}
+
+// compareSessions does the same for each session, in its own address space.
+func compareSessions(t *testing.T, p *pool.Pool, k *model.Kernel) {
+	t.Helper()
+	head, err := k.Global("PsActiveProcessHead")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for o, err := range k.List(t.Context(), head, "_EPROCESS", "ActiveProcessLinks", 1000) {
+		if err != nil {
+			continue // some dumps' lists are broken
+		}
+		at, _ := o.Field("Session").Pointer()
+		dtb, _ := o.Field("Pcb.DirectoryTableBase").Uint()
+		if at == 0 || dtb == 0 {
+			continue
+		}
+		n := &naive{t: t, k: k, space: k.Space.WithRoot(mem.PA(dtb)), waiting: map[mem.VA]bool{}, huge: map[mem.VA]bool{}, broken: map[mem.VA]bool{}}
+		id, err := n.space.Uint32(at + n.offset("_MM_SESSION_SPACE", "SessionId"))
+		if err != nil {
+			continue // the shared dumps have no session space
+		}
+		n.session(at, p.PagePool())
+		w, err := p.Find(t.Context(), pool.Query{Kind: pool.Session, Session: &id})
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		got := map[mem.VA]naiveBlock{}
+		for _, r := range w.Ranges() {
+			for b, err := range w.Small(t.Context(), r) {
+				if err == nil {
+					got[b.Header] = asNaive(b)
+				}
+			}
+		}
+		if len(got) < 40 || len(n.blocks) < 40 {
+			t.Errorf("session %d: %d blocks only, the naive walker has %d", id, len(got), len(n.blocks))
+		}
+		compareBoth(t, n, got)
+	}
 }
 
 func asNaive(b pool.Block) naiveBlock {

@@ -14,13 +14,9 @@ var heapKinds = [4]pool.Kind{pool.Nonpaged, pool.Nonpaged, pool.Paged, pool.Page
 // heaps reads every segment heap of the pool nodes.
 func (n *naive) heaps() {
 	state := n.global("ExPoolState")
-	keys := mem.VA(n.u64(state))
-	if keys == 0 { // in some dumps the state does not lead to them
-		keys = n.global("RtlpHpHeapGlobals")
-	}
-	heapKey, lfhKey := n.u64(keys), n.u64(keys+8)
+	heapKey, lfhKey := n.keys()
 	nodes, stride := state+n.offset("_EX_POOL_HEAP_MANAGER_STATE", "PoolNode"), n.size("_EX_HEAP_POOL_NODE")
-	count, _ := n.k.Space.Uint32(state + n.offset("_EX_POOL_HEAP_MANAGER_STATE", "NumberOfPools"))
+	count, _ := n.space.Uint32(state + n.offset("_EX_POOL_HEAP_MANAGER_STATE", "NumberOfPools"))
 	for i := range mem.VA(min(count, 64)) {
 		node := nodes + i*stride
 		for j := range mem.VA(2) {
@@ -34,6 +30,30 @@ func (n *naive) heaps() {
 	}
 }
 
+// keys gives what hides the structures of heaps.
+func (n *naive) keys() (heapKey, lfhKey uint64) {
+	at := mem.VA(n.u64(n.global("ExPoolState")))
+	if at == 0 { // in some dumps the state does not lead to them
+		at = n.global("RtlpHpHeapGlobals")
+	}
+	return n.u64(at), n.u64(at + 8)
+}
+
+// session reads the pool of a session through the page tables of a process of
+// it: pages in a range, or the heap that the session's state names behind a
+// manager and a handle of 16 bytes.
+func (n *naive) session(at mem.VA, pages bool) {
+	field := func(name string) uint64 { return n.u64(at + n.offset("_MM_SESSION_SPACE", name)) }
+	n.readLarge(mem.VA(field("PoolTrackBigPages")), field("PoolTrackBigPagesSize"))
+	if pages {
+		n.pages(pool.Session, mem.VA(field("PagedPoolStart")), mem.VA(field("PagedPoolEnd")))
+		return
+	}
+	heapKey, lfhKey := n.keys()
+	state := mem.VA(field("HeapState"))
+	n.heap(mem.VA(n.u64(state+n.size("_RTLP_HP_HEAP_MANAGER")+0x10)), pool.Session, heapKey, lfhKey)
+}
+
 // dynamic notes what the 64 lists of a dynamic lookaside hold.
 func (n *naive) dynamic(at mem.VA) {
 	for i := range mem.VA(64) {
@@ -42,15 +62,15 @@ func (n *naive) dynamic(at mem.VA) {
 }
 
 func (n *naive) heap(at mem.VA, kind pool.Kind, heapKey, lfhKey uint64) {
-	if v, _ := n.k.Space.Uint32(at + n.offset("_SEGMENT_HEAP", "Signature")); v != 0xddeeddee {
+	if v, _ := n.space.Uint32(at + n.offset("_SEGMENT_HEAP", "Signature")); v != 0xddeeddee {
 		n.broken[at] = true
 		return
 	}
 	n.list(at + n.offset("_SEGMENT_HEAP", "VsContext") + n.offset("_HEAP_VS_CONTEXT", "DelayFreeContext"))
 	for i := range mem.VA(2) {
 		context := at + n.offset("_SEGMENT_HEAP", "SegContexts") + i*n.size("_HEAP_SEG_CONTEXT")
-		shift, _ := n.k.Space.Uint8(context + n.offset("_HEAP_SEG_CONTEXT", "UnitShift"))
-		first, _ := n.k.Space.Uint8(context + n.offset("_HEAP_SEG_CONTEXT", "FirstDescriptorIndex"))
+		shift, _ := n.space.Uint8(context + n.offset("_HEAP_SEG_CONTEXT", "UnitShift"))
+		first, _ := n.space.Uint8(context + n.offset("_HEAP_SEG_CONTEXT", "FirstDescriptorIndex"))
 		head := context + n.offset("_HEAP_SEG_CONTEXT", "SegmentListHead")
 		for s, seen := mem.VA(n.u64(head)), map[mem.VA]bool{}; s != head && s != 0 && !seen[s]; s = mem.VA(n.u64(s)) {
 			seen[s] = true
@@ -66,8 +86,8 @@ func (n *naive) heap(at mem.VA, kind pool.Kind, heapKey, lfhKey uint64) {
 func (n *naive) segment(s mem.VA, kind pool.Kind, shift uint, first mem.VA, heapKey, lfhKey uint64) {
 	for i := first; i < 256; {
 		d := s + i*0x20
-		flags, _ := n.k.Space.Uint8(d + 0x18)
-		units, _ := n.k.Space.Uint8(d + 0x1f)
+		flags, _ := n.space.Uint8(d + 0x18)
+		units, _ := n.space.Uint8(d + 0x1f)
 		at, size := s+i<<shift, uint64(units)<<shift
 		ok := true
 		switch flags {
@@ -84,7 +104,7 @@ func (n *naive) segment(s mem.VA, kind pool.Kind, shift uint, first mem.VA, heap
 // present reports whether all of a subsegment can be read.
 func (n *naive) present(at mem.VA, size uint64) bool {
 	for page := at; page < at+mem.VA(size); page += 0x1000 {
-		if _, err := n.k.Space.Uint8(page); err != nil {
+		if _, err := n.space.Uint8(page); err != nil {
 			return false
 		}
 	}
@@ -95,7 +115,7 @@ func (n *naive) present(at mem.VA, size uint64) bool {
 func (n *naive) chunks(area mem.VA, size uint64, kind pool.Kind, heapKey uint64) bool {
 	for off := uint64(0x30); off < size; {
 		at := area + mem.VA(off)
-		raw, err := n.k.Space.Uint64(at)
+		raw, err := n.space.Uint64(at)
 		word := raw ^ uint64(at) ^ heapKey
 		bytes := word >> 16 & 0xffff * 16
 		if err != nil || bytes < 0x20 || off+bytes > size {
@@ -139,7 +159,7 @@ func (n *naive) chunk(b naiveBlock) {
 // given out, but in the dumps of which each whole subsegment shows it by a header
 // in such a slot.
 func (n *naive) slots(area mem.VA, size uint64, kind pool.Kind, lfhKey uint64) bool {
-	raw, err := n.k.Space.Uint32(area + 0x28)
+	raw, err := n.space.Uint32(area + 0x28)
 	if err != nil {
 		return false
 	}
@@ -152,12 +172,12 @@ func (n *naive) slots(area mem.VA, size uint64, kind pool.Kind, lfhKey uint64) b
 	if bytes < 0x10 || first > size {
 		return false
 	}
-	count, _ := n.k.Space.Uint16(area + 0x22)
+	count, _ := n.space.Uint16(area + 0x22)
 	var found []naiveBlock
 	across := false
 	for i := uint64(0); i < uint64(count) && first+(i+1)*bytes <= size; i++ {
 		off := first + i*bytes
-		bits, _ := n.k.Space.Uint8(area + mem.VA(0x30+i/4))
+		bits, _ := n.space.Uint8(area + mem.VA(0x30+i/4))
 		b := naiveBlock{header: area + mem.VA(off), room: bytes, kind: kind, state: pool.Free}
 		if bits>>(i%4*2)&3 == 1 {
 			b.state, b.word = pool.Allocated, n.u64(area+mem.VA(off))

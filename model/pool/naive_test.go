@@ -16,8 +16,9 @@ import (
 // find must agree. It knows the form of _POOL_HEADER and of page-table entries by
 // heart and takes the rest from the layouts.
 type naive struct {
-	t *testing.T
-	k *model.Kernel
+	t     *testing.T
+	k     *model.Kernel
+	space *mem.Space // of the kernel, or of a process of a session
 
 	blocks  []naiveBlock
 	waiting map[mem.VA]bool // addresses on lists of freed blocks
@@ -45,14 +46,14 @@ type naiveBlock struct {
 
 func newNaive(t *testing.T, k *model.Kernel) *naive {
 	t.Helper()
-	n := &naive{t: t, k: k, waiting: map[mem.VA]bool{}, huge: map[mem.VA]bool{}, broken: map[mem.VA]bool{}}
-	n.readLarge()
+	n := &naive{t: t, k: k, space: k.Space, waiting: map[mem.VA]bool{}, huge: map[mem.VA]bool{}, broken: map[mem.VA]bool{}}
+	n.readLarge(mem.VA(n.u64(n.global("PoolBigPageTable"))), n.u64(n.global("PoolBigPageTableSize")))
 	return n
 }
 
 // u64 reads a quantity; 0 where it can't be read.
 func (n *naive) u64(at mem.VA) uint64 {
-	v, _ := n.k.Space.Uint64(at)
+	v, _ := n.space.Uint64(at)
 	return v
 }
 
@@ -83,9 +84,8 @@ func (n *naive) global(name string) mem.VA {
 	return at
 }
 
-// readLarge reads the table of large allocations.
-func (n *naive) readLarge() {
-	table, count := mem.VA(n.u64(n.global("PoolBigPageTable"))), n.u64(n.global("PoolBigPageTableSize"))
+// readLarge reads a table of large allocations.
+func (n *naive) readLarge(table mem.VA, count uint64) {
 	stride, bytes := n.size("_POOL_TRACKER_BIG_PAGES"), n.offset("_POOL_TRACKER_BIG_PAGES", "NumberOfBytes")
 	for i := range mem.VA(min(count, 1<<20)) {
 		va, size := n.u64(table+i*stride), n.u64(table+i*stride+bytes)
@@ -164,7 +164,7 @@ func (n *naive) pending() {
 // walkTables visits every page that the page tables map in a range, by reading
 // each level's entries one by one.
 func (n *naive) walkTables(first, last mem.VA, visit func(page mem.VA)) {
-	n.level(mem.PA(n.k.Source.DTB)&^0xfff, 39, 0xffff<<48, first, last, visit)
+	n.level(n.space.Root(), 39, 0xffff<<48, first, last, visit)
 }
 
 func (n *naive) level(table mem.PA, shift uint, base, first, last mem.VA, visit func(mem.VA)) {
@@ -213,7 +213,7 @@ func (n *naive) page(kind pool.Kind, page mem.VA) {
 	previous := uint64(0)
 	n.broken[page] = true
 	for at := page; at < page+0x1000; {
-		word, err := n.k.Space.Uint64(at)
+		word, err := n.space.Uint64(at)
 		size := word >> 16 & 0xff * 16
 		if err != nil || word&0xff*16 != previous || size == 0 || uint64(at-page)+size > 0x1000 {
 			return
