@@ -16,10 +16,25 @@
 //
 // Alloc chooses the place that the family would: a page of blocks, a slot, a
 // chunk, a range of units, a large allocation. Who wants a certain place asks
-// Builder.Page, or Heap.VS, Heap.LFH, Heap.Range and Heap.Large of Builder.Heap.
-// Fill makes a realistic mix from a seed. Corruptions lists what can be broken
-// and what a reader has to say of it. The machine itself is Builder.M: processes
-// (charged by Ask.Owner) and processors are added there before the first block.
+// Builder.Page, or Heap.VS, Heap.LFH, Heap.Range, Heap.Large and Heap.Segment of
+// Builder.Heap; Builder.Session and Builder.Special make the pools of sessions and
+// special pool. A block is given back by Free, or lands on a list by Cache
+// (lookaside), Pend (deferred free of page pools) and Delay (delayed free of
+// heaps). Fill makes a realistic mix from a seed, Lose takes pages out of the
+// dump, and Corruptions lists what can be broken, with what a reader has to say of
+// it and how far the harm reaches.
+//
+// The machine itself is Builder.M. Processes (charged by Ask.Owner) and processors
+// are added before the first block; M.Real before all else gives it the identity
+// of a known kernel, so that M.Dump, after Open, is a file that the program opens;
+// M.Alias maps a page at many addresses, for large pools at no cost. Builder.Set
+// gives a variable of the kernel another value than it would have.
+//
+// What is not public is not built: special pool of segment heaps but for the
+// heaps themselves, and the order in which real heaps hand out slots. That the
+// lists of freed blocks link the blocks' bodies is inferred; that LFH offsets are
+// hidden in one of two ways is told differently by different sources, see
+// Builder.ShortPages.
 package heaptest
 
 import (
