@@ -92,12 +92,9 @@ func (r *pageBlock) AppendFields(to []byte) []byte {
 				to = strconv.AppendUint(append(to, `,"chunk_size":`...), h.Chunk.Size, 10)
 			}
 		}
-		if l.Previous != nil {
-			to = appendAddr(append(to, `,"previous_block":`...), report.Addr(l.Previous.Header))
-		}
-		if l.Next != nil {
-			to = appendAddr(append(to, `,"next_block":`...), report.Addr(l.Next.Header))
-		}
+		before, behind := l.Agree()
+		to = appendNeighbour(to, "previous", l.Previous, before)
+		to = appendNeighbour(to, "next", l.Next, behind)
 	}
 	if c := r.contents; c != nil {
 		to = append(to, `,"contents":`...)
@@ -107,6 +104,19 @@ func (r *pageBlock) AppendFields(to []byte) []byte {
 		to = appendText(to, hex.EncodeToString(c.bytes[:]))
 	}
 	return to
+}
+
+// appendNeighbour appends a block beside the one that holds the address, its
+// state, and whether the headers of the two agree.
+func appendNeighbour(to []byte, side string, b *pool.Block, agrees bool) []byte {
+	if b == nil {
+		return to
+	}
+	to = append(append(append(to, `,"`...), side...), `_block":{"header":`...)
+	to = appendText(append(appendAddr(to, report.Addr(b.Header)), `,"tag":`...), b.Tag.Spell())
+	to = appendText(append(to, `,"state":`...), b.State.String())
+	to = strconv.AppendUint(append(to, `,"size":`...), b.Size, 10)
+	return append(strconv.AppendBool(append(to, `,"agrees":`...), agrees), '}')
 }
 
 // MarshalJSON gives the same fields as an object.

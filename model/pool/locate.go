@@ -73,6 +73,25 @@ type LargeSite struct {
 // for session pool.
 func (l *Location) Space() *mem.Space { return l.space }
 
+// Agree reports whether the sizes fit that the block and its neighbours name:
+// of page pools PreviousSize and BlockSize, of heaps that nothing around the
+// block is damaged. Where there is no neighbour there is nothing to disagree.
+func (l *Location) Agree() (previous, next bool) {
+	b := l.Block
+	if l.Page == nil {
+		for _, d := range l.Damage {
+			before, behind := l.Previous, l.Next
+			previous = previous || before != nil && d.At >= before.Header && d.At <= b.Header
+			next = next || behind != nil && d.At >= b.Header && d.At <= behind.Header
+		}
+		return !previous, !next
+	}
+	join := func(a, b *Block) bool {
+		return a == nil || b == nil || a.End() == b.Header && a.Size == uint64(b.PreviousSize)
+	}
+	return join(l.Previous, &b), join(&b, l.Next)
+}
+
 // Locate tells where an address lies: in which block of which pool, by the
 // table of large allocations, the headers of its page, or the segment heap that
 // holds it. Only what lies around the address is read; no index is needed.

@@ -80,6 +80,9 @@ func holds(p *pool.Pool, t *testing.T, at mem.VA, want *heaptest.Block) error {
 		b.Tag != tag && state != pool.Free || b.State != state || got.Part != part || got.Owner != owner || len(got.Damage) != 0 {
 		return fmt.Errorf("want %+v, got part %s, owner %#x, damage %v, block %+v", *want, got.Part, uint64(got.Owner), got.Damage, b)
 	}
+	if before, behind := got.Agree(); !before || !behind {
+		return fmt.Errorf("headers do not agree: before %v, behind %v: %+v", before, behind, b)
+	}
 	if got.Next != nil && got.Next.Header < b.End() || got.Previous != nil && got.Previous.End() > b.Header {
 		return fmt.Errorf("neighbours overlap: %+v, %+v", got.Previous, got.Next)
 	}
