@@ -9,23 +9,32 @@ import (
 // tagFileName is what debuggers call their descriptions of pool tags.
 const tagFileName = "pooltag.txt"
 
-// tagFiles lists where a pooltag.txt may be, the most important first: the files
-// that $GOKD_POOLTAGS names, and only those where it is set; else beside the
-// program, in the user's folder, and where debuggers are installed on Windows.
+// tagFiles lists the files with descriptions of pool tags, the most important
+// first: those that $GOKD_POOLTAGS names, and only those where it is set; else
+// the ones there are beside the program, in the user's folder, and where debuggers
+// are installed on Windows.
 func tagFiles() []string {
 	if list, ok := os.LookupEnv("GOKD_POOLTAGS"); ok {
 		return nonEmpty(filepath.SplitList(list))
 	}
-	var files []string
+	var own []string
 	if self, err := os.Executable(); err == nil {
-		files = append(files, filepath.Join(filepath.Dir(self), tagFileName))
+		own = append(own, filepath.Join(filepath.Dir(self), tagFileName))
 	}
 	if dir := stateDir(); dir != "" {
-		files = append(files, filepath.Join(dir, tagFileName))
+		own = append(own, filepath.Join(dir, tagFileName))
 	}
-	for _, name := range kitFiles(os.Getenv) {
-		if _, err := os.Stat(name); err == nil {
-			return append(files, name) // those of other machines say the same
+	files := existing(own, len(own))
+	// The files of the kits for several machines say the same.
+	return append(files, existing(kitFiles(os.Getenv), 1)...)
+}
+
+// existing gives the first most files that there are.
+func existing(names []string, most int) []string {
+	var files []string
+	for _, name := range names {
+		if _, err := os.Stat(name); err == nil && len(files) < most {
+			files = append(files, name)
 		}
 	}
 	return files

@@ -32,3 +32,26 @@ func TestKitFiles(t *testing.T) {
 		t.Errorf("without the variables of Windows: %q", got)
 	}
 }
+
+func TestExisting(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var names, want []string
+	for _, name := range []string{"a", "b", "c", "d"} {
+		file := filepath.Join(dir, name)
+		names = append(names, file)
+		if name == "a" || name == "c" {
+			continue
+		}
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, file)
+	}
+	if got := existing(names, 4); !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := existing(names, 1); !slices.Equal(got, want[:1]) {
+		t.Errorf("the first: %q", got)
+	}
+}

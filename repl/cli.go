@@ -31,7 +31,7 @@ type Program struct {
 	Location  *time.Location // of the clock that times are shown in
 	StateDir  string         // for the history of the prompt; empty: none is kept
 	CacheDir  string         // for downloaded symbols and their index; empty: none are kept
-	TagFiles  []string       // where a pooltag.txt may be, the most important first
+	TagFiles  []string       // descriptions of pool tags (pooltag.txt), the most important first
 }
 
 // Main runs the program and gives its exit code.

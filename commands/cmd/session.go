@@ -50,8 +50,8 @@ type Session struct {
 	// CacheDir is the program's folder for what can be had again; empty where
 	// the user has none.
 	CacheDir string
-	// TagFiles are where a pooltag.txt may be that is read without being asked
-	// for, the most important first; those that don't exist are left out.
+	// TagFiles are the files in the form of pooltag.txt that are read without being
+	// asked for, the most important first.
 	TagFiles []string
 
 	// Progress shows how far a long walk is; nil where nothing is shown. total

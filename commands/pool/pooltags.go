@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"strings"
 
@@ -27,10 +26,10 @@ is read by itself, once a session, from where gokd lies, from the folder gokd in
 the user's folder for settings, and from where Windows' kits install the
 debuggers. $GOKD_POOLTAGS names other files instead (none where it is empty).
 
-With a file its lines "tag - binary - description" are read and go before all
-that was read earlier; a file that is named again replaces itself. Tags may hold
-* and ?: a line of the very tag goes before a pattern, a pattern with fewer
-wildcards before one with more. Lines that can't be read are counted and the
+With a file its lines "tag - binary - description" are read; a file that is named
+again replaces itself. Tags may hold * and ?: a line of the very tag goes before
+any pattern, then what was read last before what was read earlier, then a pattern
+with fewer wildcards before one with more. Lines that can't be read are counted and the
 first of them shown. Descriptions are only words: two drivers can use one tag,
 and !pooltag shows which loaded images do.`,
 	Example: ".pooltags",
@@ -53,8 +52,7 @@ func tagsOf(s *cmd.Session) (*tagTable, error) {
 		t := &tagTable{tags: pool.Own()}
 		// The file that is added last goes first.
 		for i := len(s.TagFiles) - 1; i >= 0; i-- {
-			_, err := t.read(s.TagFiles[i])
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if _, err := t.read(s.TagFiles[i]); err != nil {
 				t.failed = append(t.failed, err)
 			}
 		}

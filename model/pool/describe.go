@@ -77,38 +77,35 @@ var ownSource = sync.OnceValue(func() *TagSource {
 // Sources lists what is in use, what goes first first.
 func (d *Descriptions) Sources() []*TagSource { return slices.Clone(d.sources) }
 
-// Find gives the description of a tag. A source that was added later goes
-// before one that was added earlier; in each of them a line of the tag itself
-// goes before a pattern, and a pattern with fewer wildcards before one with more.
+// Find gives the description of a tag: a line of the very tag goes before a
+// pattern; among equals a source that was added later goes before one that was
+// added earlier, and in it a pattern with fewer wildcards before one with more.
 func (d *Descriptions) Find(t Tag) (Description, bool) {
 	for _, s := range d.sources {
-		if x, ok := s.find(t); ok {
-			return x.Description, true
+		if x := s.exact[t]; len(x) > 0 {
+			return x[0].Description, true
+		}
+	}
+	for _, s := range d.sources {
+		for i := range s.patterns {
+			if s.patterns[i].pattern.Match(t) {
+				return s.patterns[i].d.Description, true
+			}
 		}
 	}
 	return Description{}, false
 }
 
-func (s *TagSource) find(t Tag) (DescriptionOf, bool) {
-	if x := s.exact[t]; len(x) > 0 {
-		return x[0], true
-	}
-	for _, p := range s.patterns {
-		if p.pattern.Match(t) {
-			return p.d, true
-		}
-	}
-	return DescriptionOf{}, false
-}
-
-// All gives every description of a tag, the one that Find gives first.
+// All gives every description of a tag, in the order in which Find asks.
 func (d *Descriptions) All(t Tag) []DescriptionOf {
 	var list []DescriptionOf
 	for _, s := range d.sources {
 		list = append(list, s.exact[t]...)
-		for _, p := range s.patterns {
-			if p.pattern.Match(t) {
-				list = append(list, p.d)
+	}
+	for _, s := range d.sources {
+		for i := range s.patterns {
+			if s.patterns[i].pattern.Match(t) {
+				list = append(list, s.patterns[i].d)
 			}
 		}
 	}
@@ -151,8 +148,8 @@ const (
 // ErrNoTags says that a file has no line of the form of pooltag.txt.
 var ErrNoTags = errors.New("no line has the form \"tag - binary - description\"")
 
-// Add reads a file in the form of pooltag.txt; its lines go before all that
-// were there. A source of the same name is replaced. A line is
+// Add reads a file in the form of pooltag.txt; its lines go before those of the
+// sources that were there. A source of the same name is replaced. A line is
 // "tag - binary - description", or these three with tabs between them; "rem",
 // "//" or "# " starts a comment; a tag has up to four characters and may hold *
 // and ?. UTF-8, UTF-16 and single-byte text are read, with any ends of lines.

@@ -46,7 +46,7 @@ func TestDescriptions(t *testing.T) {
 	}
 	got := map[string]Description{}
 	for _, tag := range []string{"Proc", "Ab  ", "8042", "Io  ", "Zz21", "Zz22", "Txt1", "A-B ", "Cont", "Tabs", "Tb2 ",
-		"Long", "NtfQ", "Ind ", "Tigh", "0xFF", "Thre", "MmQQ", "Q!Q!", "zz21", "Gone"} {
+		"Long", "NtfQ", "NtfZ", "Ind ", "Tigh", "0xFF", "Thre", "MmQQ", "Q!Q!", "zz21", "Gone"} {
 		if x, ok := d.Find(tagOf(tag)); ok {
 			got[tag] = x
 		}
@@ -56,7 +56,7 @@ func TestDescriptions(t *testing.T) {
 		"Io  ": {"general IO allocations", "nt!io"}, "Zz21": {"Zz and 1", "zz1.sys"}, "Zz22": {"any Zz", "zz.sys"},
 		"Txt1": {"only a text", ""}, "A-B ": {"dash in tag", "dash.sys"}, "Cont": {"Contiguous memory", ""},
 		"Tabs": {"parts with tabs", "tab.sys"}, "Tb2 ": {"dashes and tabs", "tab2.sys"},
-		"Long": {"dashes of a word processor", "long.sys"}, "NtfQ": {"own NTFS", "my.sys"}, "Ind ": {"indented", "ind.sys"},
+		"Long": {"dashes of a word processor", "long.sys"}, "NtfQ": {"NTFS quota control blocks", "ntfs.sys"}, "NtfZ": {"own NTFS", "my.sys"}, "Ind ": {"indented", "ind.sys"},
 		"Tigh": {"tight.sys- tight dashes", ""}, "0xFF": {"a tag like a number", "x.sys"},
 		"Thre": {"Thread objects", "nt!ps"}, "MmQQ": {"Memory manager", "nt!mm"},
 	}
@@ -91,7 +91,8 @@ func TestDescriptions_sources(t *testing.T) {
 	find := func() string { x, _ := d.Find(tagOf("Leak")); return x.Text }
 	for _, step := range []struct{ name, text, want string }{
 		{"a", "Leak - a.sys - from a", "from a"},
-		{"b", "L??? - b.sys - from b", "from b"},
+		{"p", "Lea? - p.sys - a pattern\nL* - p.sys - a wider one", "from a"},
+		{"b", "Leak - b.sys - from b", "from b"},
 		{"a", "Leak - a.sys - from a again", "from a again"},
 		{"c", "nothing", "from a again"},
 	} {
@@ -107,11 +108,14 @@ func TestDescriptions_sources(t *testing.T) {
 	for _, s := range d.Sources() {
 		names = append(names, s.Name)
 	}
-	if !slices.Equal(names, []string{"a", "b"}) {
+	if !slices.Equal(names, []string{"a", "b", "p"}) {
 		t.Errorf("sources %q", names)
 	}
 	if !d.Remove("a") || d.Remove("a") || find() != "from b" {
 		t.Errorf("after a is removed: %q", find())
+	}
+	if d.Remove("b"); find() != "a pattern" {
+		t.Errorf("with patterns alone: %q", find())
 	}
 }
 
