@@ -10,9 +10,10 @@ import (
 )
 
 // doubleFrees holds the blocks of a page against the free lists of the page
-// pools: a block in use that stands on one was freed twice or given out twice, a
-// free block that stands on none lost its links, and a list can break in the
-// page. Where the lists are not known it gives nothing.
+// pools: a block in use that stands on one was freed twice or given out twice,
+// and a list can break in the page. Where the lists are not known it gives
+// nothing. A free block on no list is not told: that every list was found can't
+// be known.
 func (p *Pool) doubleFrees(ctx context.Context, l *Location) []Damage {
 	if !l.space.Paged() {
 		return nil
@@ -34,8 +35,6 @@ func (p *Pool) doubleFrees(ctx context.Context, l *Location) []Damage {
 			why = fmt.Sprintf("it waits on a lookaside list or to be freed, and free list %d of the pool descriptor at %#x holds it too: it was freed twice", entry.List, uint64(entry.Descriptor.At))
 		case listed && b.State == Allocated:
 			why = fmt.Sprintf("PoolType %#x says that it is in use, and free list %d of the pool descriptor at %#x holds it: it was freed while in use, or twice", b.Type, entry.List, uint64(entry.Descriptor.At))
-		case !listed && b.State == Free && b.Size > HeaderSize && lists.Len() > 0 && lists.Complete():
-			why = "PoolType 0 says that it is free, and no free list of the pool holds it"
 		default:
 			continue
 		}
