@@ -179,7 +179,7 @@ func (n *naive) slots(area mem.VA, size uint64, kind pool.Kind, lfhKey uint64) b
 		off := first + i*bytes
 		bits, _ := n.space.Uint8(area + mem.VA(0x30+i/4))
 		b := naiveBlock{header: area + mem.VA(off), room: bytes, kind: kind, state: pool.Free}
-		if bits>>(i%4*2)&3 == 1 {
+		if bits>>(i%4*2)&1 == 1 { // the other bit tells of unused bytes
 			b.state, b.word = pool.Allocated, n.u64(area+mem.VA(off))
 			across = across || off&0xfff+bytes > 0x1000 && headerFits(b.word, bytes)
 		}

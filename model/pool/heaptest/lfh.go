@@ -74,7 +74,7 @@ func (l *LFH) crosses(i uint64) bool {
 	return (l.First+i*l.BlockSize)%mem.PageSize+l.BlockSize > mem.PageSize
 }
 
-// set writes a slot's bits: 1 in use, 0 free.
+// set writes a slot's bits: the lower one for a slot in use.
 func (l *LFH) set(i uint64, used bool) {
 	l.bits[i/4] &^= 3 << (i % 4 * 2)
 	if used {
@@ -128,6 +128,9 @@ func (l *LFH) AllocAt(i uint64, a Ask) *Block {
 	k.Ask, k.Size, k.Type, k.State = a, size, typeOf(a), Allocated
 	b.header(l.h.m, k.Header, 0, size, 0, k.Type, tagBits(a.Tag, a.Protected), b.billed(a, k.Header))
 	l.set(i, true)
+	if size < l.BlockSize {
+		l.bits[i/4] |= 2 << (i % 4 * 2) // the slot has unused bytes (published research)
+	}
 	l.write()
 	return k
 }
