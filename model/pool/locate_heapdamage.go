@@ -117,7 +117,7 @@ func (b *Block) disagrees() string {
 		return fmt.Sprintf("BlockSize is zero, while %s with %#x bytes", heaps, b.Room)
 	case b.Size > b.Room:
 		return fmt.Sprintf("BlockSize is %#x, while %s with %#x bytes", b.Size, heaps, b.Room)
-	case b.Kind != Special && !parity(uint8(b.Type), b.Kind):
+	case (b.Kind == Nonpaged || b.Kind == Paged) && !parity(uint8(b.Type), b.Kind):
 		return fmt.Sprintf("PoolType %#x is not of %s pool, which its heap serves", b.Type, b.Kind)
 	}
 	return ""

@@ -232,6 +232,7 @@ func TestLocate_freedTwice(t *testing.T) {
 	}{
 		{"in use and on a list", func(b *heaptest.Builder, free *heaptest.Block) { b.M.Put(free.Header+3, 2) },
 			"PoolType 0x2 says that it is in use, and free list 6 of the pool descriptor holds it: it was freed while in use, or twice"},
+		{"free and on no list", func(b *heaptest.Builder, free *heaptest.Block) { b.M.Put(free.Header-0x100+3, 0) }, ""},
 		{"links", func(b *heaptest.Builder, free *heaptest.Block) { b.M.Put(free.Body+8, 0x41, 0x41) },
 			"free list 6 of the pool descriptor breaks here: its link back names other, not other"},
 	} {
@@ -250,6 +251,9 @@ func TestLocate_freedTwice(t *testing.T) {
 				t.Fatal(err)
 			}
 			l, err := p.Locate(t.Context(), free.Body)
+			if c.want == "" && err == nil && len(l.Damage) == 0 {
+				return
+			}
 			if err != nil || len(l.Damage) != 1 {
 				t.Fatalf("%v, damage %v", err, l.Damage)
 			}
