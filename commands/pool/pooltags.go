@@ -29,8 +29,8 @@ debuggers. $GOKD_POOLTAGS names other files instead (none where it is empty).
 With a file its lines "tag - binary - description" are read; a file that is named
 again replaces itself. Tags may hold * and ?: a line of the very tag goes before
 any pattern, then what was read last before what was read earlier, then a pattern
-with fewer wildcards before one with more. Lines that can't be read are counted and the
-first of them shown. Descriptions are only words: two drivers can use one tag,
+with fewer wildcards before one with more. Lines that can't be read are counted,
+the first of them shown. Descriptions are only words: two drivers can use one tag,
 and !pooltag shows which loaded images do.`,
 	Example: ".pooltags",
 	SeeAlso: []string{"!pooltag", "!poolused"},
