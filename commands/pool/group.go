@@ -12,7 +12,7 @@ import (
 
 // Commands lists the group.
 func Commands() []*cmd.Command {
-	return []*cmd.Command{poolused, poolfind, poolCommand, poolval, poolsig, poolmap, pooltag, pooltags}
+	return []*cmd.Command{poolused, poolfind, poolCommand, poolval, poolsig, poolmap, pooltag, pooltags, poolindex}
 }
 
 // state is what the group keeps for the session: the pools of the target, and
@@ -21,6 +21,8 @@ type state struct {
 	kernel *model.Kernel
 	pool   *pool.Pool
 	tags   *pool.Descriptions
+
+	indexes indexState
 }
 
 type stateKey struct{}
@@ -36,6 +38,7 @@ func open(s *cmd.Session) (*state, error) {
 		return nil, err
 	}
 	st.kernel, st.pool = s.Kernel, p
+	st.indexes = indexState{on: st.indexes.on}
 	return st, nil
 }
 

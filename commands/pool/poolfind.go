@@ -1,6 +1,7 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -78,6 +79,9 @@ func runPoolfind(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Si
 	if f.st, err = open(s); err != nil {
 		return err
 	}
+	if err := f.st.beforeSearch(ctx, s, out); err != nil {
+		return err
+	}
 	for _, kind := range kinds {
 		f.query.Kind = kind
 		if err := f.pool(ctx); err != nil {
@@ -92,7 +96,7 @@ func runPoolfind(ctx context.Context, s *cmd.Session, in cmd.Args, out report.Si
 	if err := out.Emit(&f.sum); err != nil {
 		return err
 	}
-	return ctx.Err()
+	return cmp.Or(f.st.afterSearch(ctx, s, out), ctx.Err())
 }
 
 // read takes the arguments, of the old syntax and the new.

@@ -205,6 +205,9 @@ func (r *verdictRecord) WriteText(p *report.Printer) {
 
 // verify is !poolused -verify.
 func (u *used) verify(ctx context.Context) error {
+	if err := u.st.beforeSearch(ctx, u.s, u.out); err != nil {
+		return err
+	}
 	v, err := u.st.pool.Verify(ctx, pool.VerifyQuery{
 		Session: u.flags&flagSession != 0, ID: u.s.LogonSession,
 		Progress: func(kind pool.Kind, n uint64) { u.s.Report("pages of "+kind.String()+" pool", n, 0) },
@@ -241,7 +244,7 @@ func (u *used) verify(ctx context.Context) error {
 			return err
 		}
 	}
-	return u.out.Emit(newVerdict(v))
+	return cmp.Or(u.out.Emit(newVerdict(v)), u.st.afterSearch(ctx, u.s, u.out))
 }
 
 // sortChecks orders by the bytes that are counted in the pool the flags name.
