@@ -70,7 +70,7 @@ func TestChunk(t *testing.T) {
 		}},
 		"large":            {large.Header + 0x1000, ChunkInfo{At: large.Header - 0x10, Size: 0x1810, Large: true, Prev: 0xe30, PageOffset: uint8((large.Header - 0x10 - v.At) >> 12)}},
 		"subsegment":       {v.At + 8, ChunkInfo{At: v.At, Size: 0x30, Gap: true}},
-		"slot":             {lfh + 0xd0 + 3, ChunkInfo{At: lfh + 0xd0, Size: 0x80, Header: lfh + 0xd0, Word: 0x746f6c53_02070000, Slot: 1, Slots: 127, Bits: 1}},
+		"slot":             {lfh + 0xd0 + 3, ChunkInfo{At: lfh + 0xd0, Size: 0x80, Header: lfh + 0xd0, Word: 0x746f6c53_02070000, Slot: 1, Slots: 127, Bits: 3}},
 		"free slot":        {lfh + 0x50 + 100*0x80, ChunkInfo{At: lfh + 0x50 + 100*0x80, Size: 0x80, Header: lfh + 0x50 + 100*0x80, Slot: 100, Slots: 127, State: cell.Free}},
 		"bitmap":           {lfh + 0x31, ChunkInfo{At: lfh, Size: 0x50, Slots: 127, Gap: true}},
 		"no VS or LFH":     {v.At + 0x14000, ChunkInfo{}},
