@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"gokd/model/mem"
+	"gokd/model/unwind"
 )
 
 // whereLow names the addresses below the kernel's.
@@ -15,8 +16,8 @@ func whereLow(at mem.VA) string {
 }
 
 // whereIs tells what an address that is in no pool belongs to, as far as that is
-// known without a walk: an image, a processor's block or stack, the ranges of
-// the pools.
+// known without a walk: an image, a processor's block, a stack that is in use,
+// the page tables.
 func (p *Pool) whereIs(at mem.VA) string {
 	if m, ok := p.k.Modules.At(at); ok {
 		return fmt.Sprintf("it lies in the image %s, from %#x", m.Image, uint64(m.Base))
@@ -27,6 +28,17 @@ func (p *Pool) whereIs(at mem.VA) string {
 		}
 		if c.CurrentThread != 0 && p.onStack(c.CurrentThread, at) {
 			return fmt.Sprintf("it lies in the kernel stack of thread %#x, which runs on processor %d", uint64(c.CurrentThread), c.Number)
+		}
+	}
+	if i, ok := p.k.Space.SelfMap(); ok && int(at>>39&0x1ff) == i {
+		return "it lies in the page tables"
+	}
+	if p.k.Types == nil || p.k.Degraded {
+		return ""
+	}
+	for _, st := range unwind.ProcessorStacks(p.k) {
+		if at >= st.Limit && at < st.Base {
+			return fmt.Sprintf("it lies in the %s stack of processor %d", st.Kind, st.Processor)
 		}
 	}
 	return ""
