@@ -209,12 +209,13 @@ type tableBuilder struct {
 func (b *tableBuilder) place() {
 	b.frames, b.lost = map[*[mem.PageSize]byte]mem.PA{}, map[mem.PA]bool{}
 	large, gone := largeAt, missingAt
-	var small []byte
-	var count int
+	frames := map[*[mem.PageSize]byte]bool{} // of which each may be mapped often
 	for _, s := range append([]*Machine{b.m}, b.m.spaces...) {
-		count += len(s.pages)
+		for _, p := range s.pages {
+			frames[p] = true
+		}
 	}
-	small = make([]byte, 0, count*mem.PageSize)
+	small := make([]byte, 0, len(frames)*mem.PageSize)
 	moved := map[*[mem.PageSize]byte]*[mem.PageSize]byte{}
 	for _, s := range append([]*Machine{b.m}, b.m.spaces...) {
 		for _, at := range slices.Sorted(maps.Keys(s.large)) {
