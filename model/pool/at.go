@@ -9,12 +9,18 @@ import (
 )
 
 // BlockAt finds the allocation or free block that holds an address. ErrNotPool:
-// no block holds it; a *PageError: the headers of its page break before it. See
-// Locate, which tells what lies around it too.
+// no block holds it; a *PageError: the headers of its page break before it; a
+// Damage: those of its subsegment do. See Locate, which tells what lies around
+// it too.
 func (p *Pool) BlockAt(ctx context.Context, at mem.VA) (Block, error) {
 	l, err := p.Locate(ctx, at)
 	if err == nil && !l.Found {
-		err = fmt.Errorf("%#x: %w: %s", uint64(at), ErrNotPool, l.Part)
+		err = fmt.Errorf("block at %#x: %w", uint64(at), ErrNotPool)
+		for _, d := range l.Damage {
+			if at >= d.At && uint64(at-d.At) < d.Size {
+				err = fmt.Errorf("block at %#x: %w", uint64(at), d)
+			}
+		}
 	}
 	return l.Block, err
 }

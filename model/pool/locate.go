@@ -99,7 +99,8 @@ func (l *Location) Agree() (previous, next bool) {
 // The error wraps ErrNotPool where the address is in no pool (Location.Where
 // tells what it is, where that is known), a *mem.Fault where its page is not in
 // the dump, a *PageError where the headers break before the address. What was
-// found up to there stands in the Location.
+// found up to there stands in the Location. No error, and nothing found: the
+// Damage of a subsegment says why.
 func (p *Pool) Locate(ctx context.Context, at mem.VA) (Location, error) {
 	return p.locate(ctx, at, nil)
 }

@@ -309,6 +309,31 @@ func TestLocate_nowhere(t *testing.T) {
 	}
 }
 
+// TestBlockAt_damaged: what no block is known to hold says why.
+func TestBlockAt_damaged(t *testing.T) {
+	t.Parallel()
+	b := heaptest.New(t, types.Embedded(19041)[0])
+	vs := b.Heap(heaptest.Paged, 0).VS(4)
+	ask := heaptest.Ask{Pool: heaptest.Paged, Tag: "Leak", Bytes: 0x100}
+	first, second := vs.Alloc(ask), vs.Alloc(ask)
+	vs.Alloc(ask)
+	p, err := pool.Open(b.Open())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.M.Put(second.Header-0x10, []byte("written over")...)
+	if got, err := p.BlockAt(t.Context(), first.Body); err != nil || got.Header != first.Header || got.Kind != pool.Paged {
+		t.Errorf("the block before it: %+v, %v", got, err)
+	}
+	var d pool.Damage
+	if _, err := p.BlockAt(t.Context(), second.Body); !errors.As(err, &d) || d.At != second.Header-0x10 {
+		t.Errorf("behind a broken chunk header: %v", err)
+	}
+	if _, err := p.BlockAt(t.Context(), vs.At); !errors.Is(err, pool.ErrNotPool) {
+		t.Errorf("the subsegment's header: %v", err)
+	}
+}
+
 // FuzzLocate breaks a page at will: whatever stands there, the answer is bounded
 // and the blocks lie in order.
 func FuzzLocate(f *testing.F) {
