@@ -174,7 +174,8 @@ func (p *Pool) countVariable(what, name string, limit uint64) (uint64, error) {
 }
 
 // addUp sums tables per tag. The error is set where nothing at all could be
-// read, and where ctx ended the work.
+// read. Where ctx ends the work, what was added up by then stays, and Errs tells
+// of the rest.
 func (p *Pool) addUp(ctx context.Context, space *mem.Space, list []trackerTable, lost []*PartError) (*Trackers, error) {
 	const what = "pool tracker table"
 	sums := map[Tag]*Usage{}
@@ -190,14 +191,17 @@ func (p *Pool) addUp(ctx context.Context, space *mem.Space, list []trackerTable,
 			continue
 		}
 		part, err := p.addTable(ctx, space, table, sums, &t.Overflow)
-		if err != nil {
-			return nil, err
+		if err != nil { // interrupted: what was added up by then stays
+			part = &PartError{what, table.at, table.count, err}
 		}
 		if part != nil {
 			t.lose(part)
 		}
 	}
-	if t.Missing == t.Entries && t.Entries > 0 {
+	switch {
+	case t.Missing == t.Entries && ctx.Err() != nil:
+		return nil, ctx.Err()
+	case t.Missing == t.Entries && t.Entries > 0:
 		return nil, &MissingError{what, errors.Unwrap(t.Errs[0])}
 	}
 	p.layout.finish(&t.Overflow)

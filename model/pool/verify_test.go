@@ -398,3 +398,30 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// stopper is a context that ends after it was asked so often.
+type stopper struct {
+	context.Context
+	left int
+}
+
+func (s *stopper) Err() error {
+	if s.left--; s.left < 0 {
+		return context.Canceled
+	}
+	return nil
+}
+
+// TestTrackers_interrupted: the tables that were added up stay, and are not
+// taken for all.
+func TestTrackers_interrupted(t *testing.T) {
+	t.Parallel()
+	p := openPool(t, "dumps/x64/win7.kernel.dmp.xz")
+	got, err := p.Trackers(&stopper{t.Context(), 3})
+	if err != nil || got.Whole() || len(got.Rows) == 0 || len(got.Errs) != 1 || !errors.Is(got.Errs[0], context.Canceled) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if got, err := p.Trackers(&stopper{t.Context(), 0}); !errors.Is(err, context.Canceled) {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
