@@ -248,7 +248,7 @@ func heapBlock(c cell.Cell, l *Location, pages []*[mem.PageSize]byte) Block {
 	if b.State == Free {
 		// What a free piece holds is of its last use, or the heap's: its size is
 		// the heap's word, not a header's.
-		b.Size, b.Type, b.Index, b.PreviousSize = b.Room, 0, 0, 0
+		b.Size, b.Type, b.Index, b.PreviousSize, b.Protected = b.Room, 0, 0, 0, false
 		return b
 	}
 	if raw := fromPages(pages, uint64(b.Header-l.Heap.Area.At), HeaderSize); raw != nil {
