@@ -74,7 +74,7 @@ func bodySize(b pool.Block) uint64 {
 	if b.Large {
 		return b.Size
 	}
-	return b.Size - pool.HeaderSize
+	return max(b.Size, pool.HeaderSize) - pool.HeaderSize // 0 where a header was overwritten
 }
 
 // rowStart is the address that a row of the classic layout names: the header.
