@@ -71,7 +71,7 @@ func appendHex(to []byte, v uint64, width int, fill byte) []byte {
 
 // bodySize is what the allocating code got, in bytes.
 func bodySize(b pool.Block) uint64 {
-	if b.Large {
+	if b.Large || b.Place == pool.InSpecial {
 		return b.Size
 	}
 	return max(b.Size, pool.HeaderSize) - pool.HeaderSize // 0 where a header was overwritten

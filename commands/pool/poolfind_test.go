@@ -101,7 +101,7 @@ func TestPoolfind_pools(t *testing.T) {
 		large    = " : tag A B , size    0x2345, Paged pool\n"
 		session1 = " : tag A B , size     0x100, Session pool\n"
 		session2 = " : tag A B , size     0x200, Session pool\n"
-		special  = " : tag A B , size     0x118, Special pool\n"
+		special  = " : tag A B , size     0x128, Special pool\n"
 	)
 	one := uint32(1)
 	for _, c := range []struct {
