@@ -42,7 +42,16 @@ type section struct {
 	cells int
 	sum   Summary
 
-	most int // cells that may be kept
+	most int      // cells that may be kept
+	kept Coverage // what the cells of a loaded section add up to
+}
+
+// space gives the address space of a part of the section.
+func (s *section) space(a *heap.Area) *mem.Space {
+	if a != nil && a.Heap.Space != nil {
+		return a.Heap.Space
+	}
+	return s.r.space
 }
 
 // heapPlace is which area of which heap, and in which address space.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"gokd/model/mem"
 	"gokd/model/pool/heap"
@@ -15,6 +16,8 @@ type walks struct {
 	heapsErr error
 	kept     map[Kind]*Index // of walks that came to their end
 	cells    int             // that an index may have; 0: maxCells
+	idOnce   sync.Once
+	id       [32]byte // of the dump
 }
 
 // heaps opens the segment heaps once. An interrupted attempt is not kept.
