@@ -2,13 +2,17 @@ package pool
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
 	"gokd/dumpfmt"
 	"gokd/model"
+	"gokd/model/mem"
 	"gokd/model/modeltest"
 	"gokd/model/pool/cell"
 )
@@ -118,6 +122,90 @@ func BenchmarkBlocks(b *testing.B) {
 					b.SetBytes(int64(w.Summary().PagesScanned * pageSize))
 				}
 				b.ReportMetric(float64(found), "matches")
+			})
+		}
+	}
+}
+
+// bareSum adds up the words of bytes, as many workers at once: what the memory
+// itself allows.
+func bareSum(data []byte, workers int) (sum uint64) {
+	sums := make([]uint64, workers)
+	var done sync.WaitGroup
+	for i := range workers {
+		part := data[len(data)/workers*i : len(data)/workers*(i+1)]
+		done.Go(func() { sums[i] = sumWords(part) })
+	}
+	done.Wait()
+	for _, s := range sums {
+		sum += s
+	}
+	return sum
+}
+
+func sumWords(b []byte) (sum uint64) {
+	for ; len(b) >= 32; b = b[32:] {
+		sum += binary.LittleEndian.Uint64(b) + binary.LittleEndian.Uint64(b[8:]) +
+			binary.LittleEndian.Uint64(b[16:]) + binary.LittleEndian.Uint64(b[24:])
+	}
+	return sum
+}
+
+// BenchmarkIndex walks the dump of 1 GB of pool and asks its index, beside the
+// bare sum of the same file's bytes in the same run: x_bare is how much of its
+// speed the walk has.
+func BenchmarkIndex(b *testing.B) {
+	for _, workers := range []int{1, 2} {
+		for _, c := range []struct {
+			name, tag string
+			first     bool
+		}{{"walk", "Zzzz", true}, {"walk all", "*", true}, {"question", "Zzzz", false}, {"question all", "*", false}} {
+			b.Run(fmt.Sprintf("%s/%d", c.name, workers), func(b *testing.B) {
+				k, size := bigDump(b)
+				p, err := Open(k)
+				if err != nil {
+					b.Fatal(err)
+				}
+				var data []byte // pieces of physical memory, as large as they come
+				slicer := k.Space.Physical().(mem.Slicer)
+				for r := range k.Space.Physical().Runs() {
+					if piece, ok := slicer.SlicePhysical(r.Base, int(r.Size)); ok && len(piece) > len(data) {
+						data = piece
+					}
+				}
+				q := Query{Kind: Nonpaged, Pattern: pattern(b, c.tag), Workers: workers}
+				ask := func() {
+					w, err := p.Find(b.Context(), q)
+					if err != nil {
+						b.Fatal(err)
+					}
+					for _, r := range w.Ranges() {
+						for range w.Small(b.Context(), r) {
+						}
+					}
+					b.SetBytes(int64(w.Summary().Coverage.Walked))
+				}
+				ask()
+				var bare, walked time.Duration
+				var sum uint64
+				b.ReportAllocs()
+				for b.Loop() {
+					if c.first {
+						p.Drop(Nonpaged)
+					}
+					t := time.Now()
+					ask()
+					walked += time.Since(t)
+					b.StopTimer()
+					t = time.Now()
+					sum += bareSum(data, workers)
+					bare += time.Since(t)
+					b.StartTimer()
+				}
+				perByte := bare.Seconds() / float64(len(data))
+				b.ReportMetric(perByte*float64(p.Kept(Nonpaged).Summary().Coverage.Walked)/walked.Seconds(), "x_bare")
+				b.ReportMetric(float64(len(data))/float64(size), "summed/file")
+				_ = sum
 			})
 		}
 	}

@@ -75,7 +75,6 @@ type scanner struct {
 	phys    mem.Physical
 	slicer  mem.Slicer    // nil: pages are copied
 	offsets mem.Offsetter // nil: units are read in walk order
-	ahead   readAhead
 	guard   func(func() error) error
 	heaps   *heap.Heaps        // of a walk of areas
 	cached  []mem.VA           // bodies of blocks on lookaside lists, sorted
@@ -100,7 +99,6 @@ func (p *Pool) newScanner(ctx context.Context, q Query, r Range) *scanner {
 		s.limit = p.pageLimit()
 		s.slicer, _ = phys.(mem.Slicer)
 		s.offsets, _ = phys.(mem.Offsetter)
-		s.ahead = newReadAhead(phys)
 		if g, ok := phys.(mem.Guarder); ok {
 			s.guard = g.Guard
 		}
@@ -180,7 +178,6 @@ func (w *window) reset(keep bool) {
 // start lets the workers loose on a window.
 func (s *scanner) start(w *window) {
 	s.seen += uint64(w.pages)
-	s.ahead.window(s, w)
 	ascending := true
 	last := int64(0)
 	for i := range w.units {
