@@ -29,7 +29,7 @@ func main() {
 		Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		Getenv: os.Getenv, Version: version,
 		Scenarios: scenarios, Location: time.Local, StateDir: stateDir(), CacheDir: cacheDir(),
-		TagFiles: tagFiles(),
+		TagFiles: repl.TagFiles(stateDir()),
 	}))
 }
 

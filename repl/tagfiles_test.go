@@ -1,4 +1,4 @@
-package main
+package repl
 
 import (
 	"os"
@@ -11,11 +11,11 @@ import (
 func TestTagFiles_named(t *testing.T) {
 	sep := string(os.PathListSeparator)
 	t.Setenv("GOKD_POOLTAGS", "a.txt"+sep+" "+sep+"b.txt")
-	if got := tagFiles(); !slices.Equal(got, []string{"a.txt", "b.txt"}) {
+	if got := TagFiles(""); !slices.Equal(got, []string{"a.txt", "b.txt"}) {
 		t.Errorf("%q", got)
 	}
 	t.Setenv("GOKD_POOLTAGS", "")
-	if got := tagFiles(); len(got) != 0 {
+	if got := TagFiles(""); len(got) != 0 {
 		t.Errorf("with an empty variable: %q", got)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package repl
 
 import (
 	"os"
@@ -9,11 +9,11 @@ import (
 // tagFileName is what debuggers call their descriptions of pool tags.
 const tagFileName = "pooltag.txt"
 
-// tagFiles lists the files with descriptions of pool tags, the most important
+// TagFiles lists the files with descriptions of pool tags, the most important
 // first: those that $GOKD_POOLTAGS names, and only those where it is set; else
 // the ones there are beside the program, in the user's folder, and where debuggers
 // are installed on Windows.
-func tagFiles() []string {
+func TagFiles(stateDir string) []string {
 	if list, ok := os.LookupEnv("GOKD_POOLTAGS"); ok {
 		return nonEmpty(filepath.SplitList(list))
 	}
@@ -21,8 +21,8 @@ func tagFiles() []string {
 	if self, err := os.Executable(); err == nil {
 		own = append(own, filepath.Join(filepath.Dir(self), tagFileName))
 	}
-	if dir := stateDir(); dir != "" {
-		own = append(own, filepath.Join(dir, tagFileName))
+	if stateDir != "" {
+		own = append(own, filepath.Join(stateDir, tagFileName))
 	}
 	files := existing(own, len(own))
 	// The files of the kits for several machines say the same.
